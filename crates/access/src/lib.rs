@@ -1,0 +1,1 @@
+//! People, keys and tokens, and the one place that says who may.

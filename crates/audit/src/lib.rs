@@ -1,0 +1,1 @@
+//! The transparency log: entries appended with the action they speak of.

@@ -1,0 +1,1 @@
+//! Carried formats: image archives and layouts, bytes in, types out.

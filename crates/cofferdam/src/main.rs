@@ -1,0 +1,3 @@
+//! The Cofferdam binary: flags, config, wiring.
+
+fn main() {}

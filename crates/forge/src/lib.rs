@@ -1,0 +1,1 @@
+//! Owners, repos, refs and pushes.

@@ -1,0 +1,1 @@
+//! The git object store and wire protocol, server side.

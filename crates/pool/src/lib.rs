@@ -1,0 +1,1 @@
+//! Turns queued jobs into running ones.

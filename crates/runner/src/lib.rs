@@ -1,0 +1,1 @@
+//! Runs one job over an executor; never sees the store.

@@ -1,0 +1,1 @@
+//! One jail: launcher, init and proofs.

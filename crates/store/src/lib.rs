@@ -1,0 +1,1 @@
+//! SQLite with one writer, and content-addressed blobs.

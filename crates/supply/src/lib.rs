@@ -1,0 +1,1 @@
+//! Images this appliance holds and what they serve.

@@ -1,0 +1,1 @@
+//! Workflow files: bytes in, types out.
