@@ -1,0 +1,195 @@
+//! Content-addressed files: `blobs/sha256/xx/<64 hex>`, written once, durable, never changed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sha2::{Digest as _, Sha256};
+use vocab::Digest;
+
+/// The blobs of one data directory.
+#[derive(Debug)]
+pub struct Blobs {
+    dir: PathBuf,
+    skip_fsync: bool,
+    next: AtomicU64,
+}
+
+/// Why a blob cannot be stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// The bytes are not what their digest says; nothing was kept.
+    #[error("content does not match its digest: expected {expected}, got {got}")]
+    Mismatch {
+        /// As declared.
+        expected: Digest,
+        /// As read.
+        got: Digest,
+    },
+    /// More bytes than the caller allowed; nothing was kept.
+    #[error("content is larger than the {limit_bytes} bytes allowed")]
+    TooLarge {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// No such blob.
+    #[error("blob {0} is not here; import what contains it again")]
+    Missing(Digest),
+    /// The source or the disk failed.
+    #[error("cannot store or read a blob")]
+    Io(#[from] io::Error),
+}
+
+impl Blobs {
+    pub(crate) fn open(dir: &Path, skip_fsync: bool) -> io::Result<Self> {
+        let tmp = dir.join("tmp");
+        fs::create_dir_all(dir.join("sha256"))?;
+        // What a dead process left half-written is nobody's.
+        if tmp.exists() {
+            fs::remove_dir_all(&tmp)?;
+        }
+        fs::create_dir(&tmp)?;
+        if !skip_fsync {
+            sync_dir(dir)?;
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            skip_fsync,
+            next: AtomicU64::new(0),
+        })
+    }
+
+    /// Where the blob of `digest` stands, present or not.
+    #[must_use]
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.dir.join("sha256").join(&hex[..2]).join(hex)
+    }
+
+    /// Whether the blob is here.
+    #[must_use]
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.path(digest).exists()
+    }
+
+    /// Opens a blob for reading.
+    pub fn read(&self, digest: &Digest) -> Result<File, BlobError> {
+        File::open(self.path(digest)).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => BlobError::Missing(*digest),
+            _ => BlobError::Io(e),
+        })
+    }
+
+    /// Streams `from` into the store, durable on return. `expected` is checked where given.
+    pub fn put(
+        &self,
+        mut from: impl Read,
+        expected: Option<Digest>,
+        limit_bytes: u64,
+    ) -> Result<(Digest, u64), BlobError> {
+        let name = format!(
+            "{}-{}",
+            std::process::id(),
+            self.next.fetch_add(1, Ordering::Relaxed)
+        );
+        let tmp = self.dir.join("tmp").join(name);
+        let stored = self.copy(&mut from, &tmp, expected, limit_bytes);
+        if stored.is_err()
+            && let Err(e) = fs::remove_file(&tmp)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %tmp.display(), error = %e, "a half-written blob stays until restart");
+        }
+        stored
+    }
+
+    fn copy(
+        &self,
+        from: &mut impl Read,
+        tmp: &Path,
+        expected: Option<Digest>,
+        limit_bytes: u64,
+    ) -> Result<(Digest, u64), BlobError> {
+        let mut out = OpenOptions::new().write(true).create_new(true).open(tmp)?;
+        let mut hash = Sha256::new();
+        let mut size_bytes = 0u64;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let n = match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e.into()),
+            };
+            size_bytes += n as u64;
+            if size_bytes > limit_bytes {
+                return Err(BlobError::TooLarge { limit_bytes });
+            }
+            hash.update(&buffer[..n]);
+            out.write_all(&buffer[..n])?;
+        }
+        let got = Digest::from_bytes(hash.finalize().into());
+        if let Some(expected) = expected.filter(|e| *e != got) {
+            return Err(BlobError::Mismatch { expected, got });
+        }
+        let home = self.path(&got);
+        let parent = home.parent().expect("a blob's path has a parent");
+        let fresh = !parent.exists();
+        fs::create_dir_all(parent)?;
+        if !self.skip_fsync {
+            out.sync_all()?;
+        }
+        fs::rename(tmp, &home)?;
+        if !self.skip_fsync {
+            sync_dir(parent)?;
+            if fresh {
+                sync_dir(&self.dir.join("sha256"))?;
+            }
+        }
+        Ok((got, size_bytes))
+    }
+}
+
+/// Makes the names in `dir` durable: fsync of a directory.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_comes_back_and_a_wrong_digest_keeps_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path(), false).unwrap();
+        let (digest, size) = blobs.put(&b"hello"[..], None, 10).unwrap();
+        assert_eq!((digest, size), (Digest::of(b"hello"), 5));
+        let mut back = String::new();
+        blobs
+            .read(&digest)
+            .unwrap()
+            .read_to_string(&mut back)
+            .unwrap();
+        assert_eq!(back, "hello");
+
+        let wrong = blobs.put(&b"other"[..], Some(digest), 10);
+        assert!(matches!(wrong, Err(BlobError::Mismatch { .. })));
+        assert!(matches!(
+            blobs.put(&b"long"[..], None, 3),
+            Err(BlobError::TooLarge { .. })
+        ));
+        assert!(!blobs.has(&Digest::of(b"other")));
+        assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Blobs::open(dir.path(), false).unwrap());
+        fs::write(dir.path().join("tmp/1-1"), "half").unwrap();
+        Blobs::open(dir.path(), false).unwrap();
+        assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+    }
+}
