@@ -1,3 +1,64 @@
-//! Tasks of the project itself.
+//! Tasks of the project itself: checks, tests, builds, the demonstration, the measurements.
 
-fn main() {}
+mod bench;
+mod demo;
+mod dist;
+mod image;
+mod oci;
+mod shell;
+mod suite;
+mod tidy;
+mod tools;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the project itself")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Format, lints, tidy, and every test with the end-to-end stories.
+    Test,
+    /// Check floors, headers, SQL homes and forbidden words; list what has grown big.
+    Tidy,
+    /// Build the static binary at target/dist/cofferdam.
+    Dist,
+    /// Build the Debian image that the tests and the demonstration use.
+    Image,
+    /// From nothing to a green, a red and again a green run.
+    Demo {
+        /// Stop at the end, and succeed only when everything went as told.
+        #[arg(long)]
+        exit: bool,
+        /// Use this binary instead of building one.
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+    },
+    /// Measure against C git and other container runtimes; one table and JSON.
+    Bench {
+        /// Samples for each row; fewer for the slow ones.
+        #[arg(long, default_value_t = 40)]
+        samples: usize,
+        /// Only the rows whose name contains this.
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let root = shell::workspace_root()?;
+    match Arguments::parse().task {
+        Task::Test => suite::run_all(&root),
+        Task::Tidy => tidy::run(&root),
+        Task::Dist => dist::run_task(&root),
+        Task::Image => image::ensure(&root).map(drop),
+        Task::Demo { exit, binary } => demo::run(&root, exit, binary),
+        Task::Bench { samples, only } => bench::run(&root, samples, only.as_deref()),
+    }
+}

@@ -1,0 +1,112 @@
+//! The static release binary: built, then proved static from its own ELF header.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell::{cargo, part, run, say};
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const PT_DYNAMIC: u32 = 2;
+const PT_INTERP: u32 = 3;
+const DT_NEEDED: u64 = 1;
+
+/// Builds with the `dist` profile and puts the binary at `target/dist/cofferdam`.
+pub(crate) fn run_task(root: &Path) -> Result<()> {
+    build(root, "dist").map(drop)
+}
+
+/// Builds the binary with `profile`, checks that it is static, copies it to
+/// `target/<profile>/cofferdam`, says its size.
+pub(crate) fn build(root: &Path, profile: &str) -> Result<PathBuf> {
+    part(
+        &format!("build the static binary, profile {profile}"),
+        || {
+            run(cargo(root)
+                .args(["build", "--quiet", "--locked", "--package", "cofferdam"])
+                .args(["--profile", profile, "--target", TARGET]))
+        },
+    )?;
+    let built = root
+        .join("target")
+        .join(TARGET)
+        .join(profile)
+        .join("cofferdam");
+    let bytes =
+        std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    prove_static(&bytes).with_context(|| format!("{} is not static", built.display()))?;
+    let folder = root.join("target").join(profile);
+    std::fs::create_dir_all(&folder)?;
+    let out = folder.join("cofferdam");
+    std::fs::copy(&built, &out).with_context(|| format!("cannot write {}", out.display()))?;
+    let tenths = bytes.len() * 10 / (1 << 20);
+    say(&format!(
+        "{}: {}.{} MiB, static",
+        out.display(),
+        tenths / 10,
+        tenths % 10
+    ));
+    Ok(out)
+}
+
+/// Refuses a binary that names a program interpreter or a shared library.
+fn prove_static(elf: &[u8]) -> Result<()> {
+    if elf.get(..6) != Some(b"\x7fELF\x02\x01") {
+        bail!("no 64-bit little-endian ELF file");
+    }
+    let headers = at::<8>(elf, 32).map(u64::from_le_bytes)?;
+    let size = at::<2>(elf, 54).map(u16::from_le_bytes)?;
+    let count = at::<2>(elf, 56).map(u16::from_le_bytes)?;
+    for index in 0..u64::from(count) {
+        let start = headers + index * u64::from(size);
+        match at::<4>(elf, start).map(u32::from_le_bytes)? {
+            PT_INTERP => bail!("it asks for a program interpreter (INTERP)"),
+            PT_DYNAMIC => {
+                let from = at::<8>(elf, start + 8).map(u64::from_le_bytes)?;
+                let length = at::<8>(elf, start + 32).map(u64::from_le_bytes)?;
+                refuse_needed(elf, from, length)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn refuse_needed(elf: &[u8], from: u64, length: u64) -> Result<()> {
+    for entry in 0..length / 16 {
+        match at::<8>(elf, from + entry * 16).map(u64::from_le_bytes)? {
+            DT_NEEDED => bail!("it asks for a shared library (NEEDED)"),
+            0 => break,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn at<const N: usize>(elf: &[u8], offset: u64) -> Result<[u8; N]> {
+    let start = usize::try_from(offset)?;
+    let piece = elf
+        .get(start..start + N)
+        .context("the ELF file ends early")?;
+    Ok(piece.try_into()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_test_itself_is_static_and_the_hosts_shell_is_not() {
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        prove_static(&own).unwrap();
+        let shell = std::fs::read("/bin/sh").unwrap();
+        assert!(prove_static(&shell).is_err());
+    }
+
+    #[test]
+    fn a_text_and_a_cut_file_are_refused() {
+        assert!(prove_static(b"#!/bin/sh\n").is_err());
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(prove_static(&own[..50]).is_err());
+    }
+}
