@@ -1,1 +1,32 @@
-//! The transparency log: entries appended with the action they speak of.
+//! The log of who did what: one exact JSON line per entry, and the hash of each line.
+//!
+//! Owns tables `audit_entry`, `audit_head` and `audit_opening`. An entry is appended in the
+//! transaction of the action it tells of, so neither exists without the other. Lines are never
+//! changed; personal values stand in them only as salted commitments, and secret values never.
+//! Source: design/audit.md, "Log" and "Event line".
+
+mod append;
+mod check;
+mod entry;
+mod jcs;
+mod kind;
+mod read;
+mod sql;
+mod who;
+
+pub use append::{AppendError, Auditor, Origin};
+pub use check::{check, leaf_hash};
+pub use entry::{Entry, Out};
+pub use kind::{Kind, UnknownKind};
+pub use read::{Filter, Head, Line, head, line, list, openings};
+pub use who::{Actor, Via, Who};
+
+/// The tables of this crate.
+pub const MIGRATIONS: store::Migrations = store::Migrations {
+    owner: "audit",
+    files: &[("0001_log", include_str!("../migrations/0001_log.sql"))],
+};
+
+/// The place of an entry in the log, from 0: its leaf's index in the tree.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Seq(pub i64);

@@ -16,4 +16,4 @@ pub use ids::{
     TokenId, UserId,
 };
 pub use names::{NameError, OwnerName, RepoName, RepoPath, UserName};
-pub use states::{JobState, Outcome, RunState, StateError};
+pub use states::{JobState, Outcome, RunState, Sight, StateError, Visibility};

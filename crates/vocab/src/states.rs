@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{RepoId, UserId};
+
 /// A stored text that names no state: the database is from another version.
 #[derive(Debug, thiserror::Error)]
 #[error("'{text}' is not a known {what}; the data may come from a newer version")]
@@ -96,6 +98,36 @@ states! {
         /// All jobs have an outcome.
         Finished = "finished",
     }
+}
+
+states! {
+    /// Who may see a repo besides those it was shared with.
+    Visibility, "visibility" {
+        /// Only its owner and collaborators.
+        Private = "private",
+        /// Everybody who is signed in to this instance.
+        Instance = "instance",
+        /// Everybody who can reach this instance.
+        Public = "public",
+    }
+}
+
+/// Which repos somebody may see: what a list is filtered by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Sight {
+    /// All of them.
+    Everything,
+    /// Public ones, those of the instance, the user's own and those shared with them.
+    SignedIn {
+        /// The user.
+        user: UserId,
+        /// Repos that the user collaborates on.
+        shared: Vec<RepoId>,
+    },
+    /// Only this one, besides the public ones.
+    One(RepoId),
+    /// Public ones.
+    Public,
 }
 
 impl Outcome {

@@ -1,0 +1,70 @@
+//! Reading the log: the last entries that fit a filter, one entry, and where the log ends.
+
+use std::time::SystemTime;
+
+use store::Db;
+
+use crate::{Seq, sql};
+
+/// Which entries to list. The default lets all through.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Filter {
+    /// Not before this.
+    pub since: Option<SystemTime>,
+    /// Before this.
+    pub until: Option<SystemTime>,
+    /// A kind (`git.push`) or its start (`git.`, `bundle.*`).
+    pub kind: Option<String>,
+    /// A tagged actor: `u:17`, `job:4`, `uid:0`, `system`.
+    pub actor: Option<String>,
+    /// A tagged object: `r:5`.
+    pub object: Option<String>,
+    /// Only entries before this one: for the next page.
+    pub before: Option<Seq>,
+}
+
+/// One entry as it was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// Its place in the log.
+    pub seq: Seq,
+    /// The exact line, without a line end.
+    pub text: String,
+    /// SHA-256(0x00 || text), as it was stored.
+    pub leaf: [u8; 32],
+}
+
+/// Where the log ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// How many entries there are.
+    pub size: i64,
+    /// The time of the last one, in microseconds since 1970-01-01 UTC; 0 before the first.
+    pub t_us: i64,
+    /// The leaf hash of the last one; empty before the first.
+    pub leaf: Vec<u8>,
+}
+
+/// The newest `limit` entries that fit `filter`, newest first.
+pub fn list(db: &Db, filter: &Filter, limit: u32) -> rusqlite::Result<Vec<Line>> {
+    sql::list(db, filter, limit)
+}
+
+/// The entry at `seq`.
+pub fn line(db: &Db, seq: Seq) -> rusqlite::Result<Option<Line>> {
+    sql::line(db, seq.0)
+}
+
+/// Where the log ends.
+pub fn head(db: &Db) -> rusqlite::Result<Head> {
+    sql::head(db)
+}
+
+/// The personal values behind the commitments of an entry, `(field, value)`, as far as they
+/// were not redacted.
+pub fn openings(db: &Db, seq: Seq) -> rusqlite::Result<Vec<(String, String)>> {
+    Ok(sql::openings(db, seq.0)?
+        .into_iter()
+        .map(|(field, _, value)| (field, value))
+        .collect())
+}

@@ -1,0 +1,194 @@
+//! Every query of this crate.
+
+use std::time::SystemTime;
+
+use rusqlite::types::Value;
+use rusqlite::{OptionalExtension, params, params_from_iter};
+use store::{Db, Tx};
+use vocab::unix_ms;
+
+use crate::{Filter, Head, Line, Seq};
+
+pub(crate) struct NewLine<'a> {
+    pub(crate) seq: i64,
+    pub(crate) t_us: i64,
+    pub(crate) kind: &'a str,
+    pub(crate) actor: &'a str,
+    pub(crate) object: &'a str,
+    pub(crate) out: &'a str,
+    pub(crate) line: &'a str,
+    pub(crate) leaf: &'a [u8; 32],
+}
+
+pub(crate) struct Row {
+    pub(crate) seq: i64,
+    pub(crate) t_us: i64,
+    pub(crate) kind: String,
+    pub(crate) actor: String,
+    pub(crate) object: String,
+    pub(crate) out: String,
+    pub(crate) line: String,
+    pub(crate) leaf: Vec<u8>,
+}
+
+pub(crate) struct OpeningRow {
+    pub(crate) seq: i64,
+    pub(crate) field: String,
+    pub(crate) salt: Vec<u8>,
+    pub(crate) value: String,
+}
+
+pub(crate) fn head(db: &Db) -> rusqlite::Result<Head> {
+    db.prepare_cached("SELECT size, t_us, leaf FROM audit_head WHERE id = 0")?
+        .query_row([], |row| {
+            Ok(Head {
+                size: row.get(0)?,
+                t_us: row.get(1)?,
+                leaf: row.get(2)?,
+            })
+        })
+}
+
+pub(crate) fn set_head(tx: &Tx<'_>, size: i64, t_us: i64, leaf: &[u8; 32]) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE audit_head SET size = ?1, t_us = ?2, leaf = ?3 WHERE id = 0")?
+        .execute(params![size, t_us, leaf.as_slice()])?;
+    Ok(())
+}
+
+pub(crate) fn insert(tx: &Tx<'_>, new: &NewLine<'_>) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT INTO audit_entry VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .execute(params![
+            new.seq,
+            new.t_us,
+            new.kind,
+            new.actor,
+            new.object,
+            new.out,
+            new.line,
+            new.leaf.as_slice()
+        ])?;
+    Ok(())
+}
+
+pub(crate) fn insert_opening(
+    tx: &Tx<'_>,
+    seq: i64,
+    field: &str,
+    salt: &[u8],
+    value: &str,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT INTO audit_opening VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![seq, field, salt, value])?;
+    Ok(())
+}
+
+pub(crate) fn openings(db: &Db, seq: i64) -> rusqlite::Result<Vec<(String, Vec<u8>, String)>> {
+    db.prepare_cached("SELECT field, salt, value FROM audit_opening WHERE seq = ?1 ORDER BY field")?
+        .query_map([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect()
+}
+
+fn as_line(row: &rusqlite::Row<'_>) -> rusqlite::Result<Line> {
+    Ok(Line {
+        seq: Seq(row.get(0)?),
+        text: row.get(1)?,
+        leaf: row.get(2)?,
+    })
+}
+
+pub(crate) fn line(db: &Db, seq: i64) -> rusqlite::Result<Option<Line>> {
+    db.prepare_cached("SELECT seq, line, leaf FROM audit_entry WHERE seq = ?1")?
+        .query_row([seq], as_line)
+        .optional()
+}
+
+pub(crate) fn list(db: &Db, filter: &Filter, limit: u32) -> rusqlite::Result<Vec<Line>> {
+    let mut text = String::from("SELECT seq, line, leaf FROM audit_entry WHERE true");
+    let mut values: Vec<Value> = Vec::new();
+    let mut and = |clause: &str, value: Value| {
+        text.push_str(clause);
+        values.push(value);
+    };
+    let us = |at: SystemTime| unix_ms(at).saturating_mul(1_000);
+    if let Some(since) = filter.since {
+        and(" AND t_us >= ?", us(since).into());
+    }
+    if let Some(until) = filter.until {
+        and(" AND t_us < ?", us(until).into());
+    }
+    if let Some(kind) = &filter.kind {
+        match kind.strip_suffix('*').unwrap_or(kind) {
+            start if start.ends_with('.') || start.len() < kind.len() => {
+                and(" AND kind >= ?", start.to_owned().into());
+                and(" AND kind < ?", format!("{start}\u{10ffff}").into());
+            }
+            whole => and(" AND kind = ?", whole.to_owned().into()),
+        }
+    }
+    if let Some(actor) = &filter.actor {
+        and(" AND actor = ?", actor.clone().into());
+    }
+    if let Some(object) = &filter.object {
+        and(" AND object = ?", object.clone().into());
+    }
+    if let Some(before) = filter.before {
+        and(" AND seq < ?", before.0.into());
+    }
+    text.push_str(" ORDER BY seq DESC LIMIT ?");
+    values.push(i64::from(limit).into());
+    db.prepare_cached(&text)?
+        .query_map(params_from_iter(values), as_line)?
+        .collect()
+}
+
+/// Calls `look` with every row in order until it returns `false`.
+pub(crate) fn each(db: &Db, mut look: impl FnMut(Row) -> bool) -> rusqlite::Result<()> {
+    let mut statement = db.prepare(
+        "SELECT seq, t_us, kind, actor, object, out, line, leaf FROM audit_entry ORDER BY seq",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(Row {
+            seq: row.get(0)?,
+            t_us: row.get(1)?,
+            kind: row.get(2)?,
+            actor: row.get(3)?,
+            object: row.get(4)?,
+            out: row.get(5)?,
+            line: row.get(6)?,
+            leaf: row.get(7)?,
+        })
+    })?;
+    for row in rows {
+        if !look(row?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Calls `look` with every opening and the line it belongs to until it returns `false`.
+pub(crate) fn each_opening(
+    db: &Db,
+    mut look: impl FnMut(OpeningRow, Option<&str>) -> bool,
+) -> rusqlite::Result<()> {
+    let mut statement = db.prepare(
+        "SELECT o.seq, o.field, o.salt, o.value, e.line
+         FROM audit_opening o LEFT JOIN audit_entry e ON e.seq = o.seq ORDER BY o.seq, o.field",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let opening = OpeningRow {
+            seq: row.get(0)?,
+            field: row.get(1)?,
+            salt: row.get(2)?,
+            value: row.get(3)?,
+        };
+        Ok((opening, row.get::<_, Option<String>>(4)?))
+    })?;
+    for row in rows {
+        let (opening, line) = row?;
+        if !look(opening, line.as_deref()) {
+            break;
+        }
+    }
+    Ok(())
+}
