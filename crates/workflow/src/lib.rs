@@ -1,1 +1,5 @@
-//! Workflow files: bytes in, types out.
+//! Workflow files: bytes in, types out. No clock, no network, no database.
+
+mod expr;
+
+pub use expr::*;
