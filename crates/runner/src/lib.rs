@@ -7,8 +7,14 @@ pub mod executor;
 pub mod receipt;
 
 mod cancel;
+mod commands;
+mod encodings;
+mod files;
+mod lines;
+mod mask;
 mod observer;
 mod order;
+mod pyversion;
 mod report;
 mod source;
 

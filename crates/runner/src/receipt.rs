@@ -192,7 +192,10 @@ impl Receipt {
         };
         push(lines, "root", root, &self.root.mounts);
         let found = if self.residue.found.is_empty() {
-            format!("nothing left behind; searched {}", or_none(&self.residue.searched, ", "))
+            format!(
+                "nothing left behind; searched {}",
+                or_none(&self.residue.searched, ", ")
+            )
         } else {
             format!("LEFT BEHIND: {}", self.residue.found.join("; "))
         };
@@ -202,30 +205,57 @@ impl Receipt {
         } else {
             "SANDBOX NOT FULLY REMOVED"
         };
-        push(lines, "teardown", removed.to_owned(), "search after the end");
+        push(
+            lines,
+            "teardown",
+            removed.to_owned(),
+            "search after the end",
+        );
         let left: Vec<String> = self
             .background
             .iter()
             .map(|p| format!("{} ({})", p.command, p.pid))
             .collect();
-        push(lines, "left running", or_none(&left, ", "), "/proc of the job");
+        push(
+            lines,
+            "left running",
+            or_none(&left, ", "),
+            "/proc of the job",
+        );
     }
 
     fn reach(&self, lines: &mut Vec<Line>) {
         let policy = match self.network.policy {
             NetworkPolicy::Loopback => "its own loopback only",
         };
-        let network = format!("{policy}; interfaces: {}", or_none(&self.network.interfaces, ", "));
-        push(lines, "network", network, "order, interfaces of the namespace");
+        let network = format!(
+            "{policy}; interfaces: {}",
+            or_none(&self.network.interfaces, ", ")
+        );
+        push(
+            lines,
+            "network",
+            network,
+            "order, interfaces of the namespace",
+        );
         let tried = match self.network.refused_packets {
             Some(0) => "none".to_owned(),
             Some(count) => format!("{count} packets had nowhere to go"),
             None => "this kernel does not count them".to_owned(),
         };
-        push(lines, "tried to reach", tried, "OutNoRoutes of the namespace");
+        push(
+            lines,
+            "tried to reach",
+            tried,
+            "OutNoRoutes of the namespace",
+        );
         push(lines, "secrets", or_none(&self.secrets, ", "), "order");
         for layer in &self.layers {
-            let state = if layer.in_force { "in force" } else { "NOT IN FORCE" };
+            let state = if layer.in_force {
+                "in force"
+            } else {
+                "NOT IN FORCE"
+            };
             let mut value = format!("{}: {state}", layer.name);
             if !layer.detail.is_empty() {
                 value.push_str(&format!(" ({})", layer.detail));
@@ -236,7 +266,12 @@ impl Receipt {
 
     fn cost(&self, lines: &mut Vec<Line>) {
         for limit in &self.limits {
-            push(lines, "limit", format!("{} {}", limit.name, limit.value), &limit.source);
+            push(
+                lines,
+                "limit",
+                format!("{} {}", limit.name, limit.value),
+                &limit.source,
+            );
         }
         if let Some(usage) = &self.usage {
             let source = or_none(&usage.sources, ", ");
