@@ -1,0 +1,191 @@
+//! Headless Chromium, driven through WebDriver.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::program::Program;
+use crate::{Result, http};
+
+/// The key under which WebDriver names an element.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// One browser with one window and a profile of its own.
+pub struct Browser {
+    address: String,
+    session: String,
+    _driver: Program,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Starts driver and browser.
+    pub fn start() -> Result<Self> {
+        let profile = tempfile::tempdir()?;
+        let mut driver = Program::start(
+            Command::new("chromedriver")
+                .arg("--port=0")
+                .stderr(Stdio::null()),
+        )?;
+        let line = driver.line_with(|line| line.contains("on port "))?;
+        let port = line.rsplit("on port ").next().unwrap_or_default();
+        let address = format!("127.0.0.1:{}", port.trim_end_matches('.'));
+        let folder = format!("--user-data-dir={}", profile.path().display());
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--hide-scrollbars",
+            folder.as_str(),
+        ];
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "browserName": "chrome",
+            "goog:chromeOptions": { "args": arguments },
+        }}});
+        let made = call(&address, "POST", "/session", &wanted)?;
+        let session = made["sessionId"]
+            .as_str()
+            .ok_or("the driver named no session")?
+            .to_owned();
+        Ok(Self {
+            address,
+            session,
+            _driver: driver,
+            _profile: profile,
+        })
+    }
+
+    /// Opens a page and waits until it has loaded.
+    pub fn open(&self, url: &str) -> Result {
+        self.post("/url", &json!({ "url": url })).map(drop)
+    }
+
+    /// The address shown.
+    pub fn url(&self) -> Result<String> {
+        self.text_of(self.call("GET", "/url", &Value::Null)?)
+    }
+
+    /// Runs a script in the page; gives what it returns.
+    pub fn script(&self, text: &str) -> Result<Value> {
+        self.post("/execute/sync", &json!({ "script": text, "args": [] }))
+    }
+
+    /// Runs a script that calls its last argument when it is done; waits for that.
+    pub fn script_until(&self, text: &str) -> Result<Value> {
+        self.post("/timeouts", &json!({ "script": 60_000 }))?;
+        self.post("/execute/async", &json!({ "script": text, "args": [] }))
+    }
+
+    /// The visible text of the first element that `css` selects.
+    pub fn text(&self, css: &str) -> Result<String> {
+        let element = self.find(css)?;
+        self.text_of(self.call("GET", &format!("/element/{element}/text"), &Value::Null)?)
+    }
+
+    /// Types into the first element that `css` selects.
+    pub fn fill(&self, css: &str, text: &str) -> Result {
+        let element = self.find(css)?;
+        self.post(
+            &format!("/element/{element}/value"),
+            &json!({ "text": text }),
+        )
+        .map(drop)
+    }
+
+    /// Clicks the first element that `css` selects.
+    pub fn click(&self, css: &str) -> Result {
+        let element = self.find(css)?;
+        self.post(&format!("/element/{element}/click"), &json!({}))
+            .map(drop)
+    }
+
+    /// Sets the size of the window.
+    pub fn resize(&self, width: u32, height: u32) -> Result {
+        self.post("/window/rect", &json!({ "width": width, "height": height }))
+            .map(drop)
+    }
+
+    /// Shows pages as in dark or light surroundings.
+    pub fn prefer(&self, scheme: &str) -> Result {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        let command =
+            json!({ "cmd": "Emulation.setEmulatedMedia", "params": { "features": features } });
+        self.post("/goog/cdp/execute", &command).map(drop)
+    }
+
+    /// Writes a picture of the window as PNG.
+    pub fn picture(&self, path: &Path) -> Result {
+        let text = self.text_of(self.call("GET", "/screenshot", &Value::Null)?)?;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text)?;
+        Ok(std::fs::write(path, bytes)?)
+    }
+
+    fn find(&self, css: &str) -> Result<String> {
+        let found = self.post(
+            "/element",
+            &json!({ "using": "css selector", "value": css }),
+        )?;
+        Ok(found[ELEMENT]
+            .as_str()
+            .ok_or("the driver named no element")?
+            .to_owned())
+    }
+
+    fn text_of(&self, value: Value) -> Result<String> {
+        Ok(value.as_str().ok_or("the driver gave no text")?.to_owned())
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        self.call("POST", path, body)
+    }
+
+    fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
+        call(
+            &self.address,
+            method,
+            &format!("/session/{}{path}", self.session),
+            body,
+        )
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The driver ends the browser with its session; a driver that is gone has done so.
+        drop(call(
+            &self.address,
+            "DELETE",
+            &format!("/session/{}", self.session),
+            &Value::Null,
+        ));
+    }
+}
+
+fn call(address: &str, method: &str, path: &str, body: &Value) -> Result<Value> {
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let headers = [("Content-Type", "application/json")];
+    let request = http::Request {
+        method,
+        path,
+        headers: &headers,
+        body: body.as_bytes(),
+    };
+    let mut answer = http::send(address, &request)?.json()?;
+    let value = answer["value"].take();
+    if let Some(error) = value["error"].as_str() {
+        let message = value["message"].as_str().unwrap_or_default();
+        return Err(format!("{method} {path}: {error}: {message}").into());
+    }
+    Ok(value)
+}

@@ -1,0 +1,3 @@
+//! The stories: each file drives the real binary, real git and HTTP through one of them.
+
+mod power_cut;
