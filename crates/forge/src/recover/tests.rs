@@ -1,0 +1,1 @@
+//! Open pushes in each state a crash can leave.

@@ -1,0 +1,1 @@
+//! Repos on temporary stores.
