@@ -1,0 +1,253 @@
+//! Reading objects: from the repository, and from a push that is still in quarantine.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use gix::hash::{Kind as HashKind, ObjectId, oid};
+use gix::objs::Kind;
+use gix::odb::{Cache, Header as _, Store, store::Handle as StoreHandle};
+use gix_pack::Bundle;
+use gix_pack::cache::lru::MemoryCappedHashmap;
+
+use crate::repo::Repository;
+
+/// The repository's objects for one thread, with its own cache.
+pub(crate) type Handle = Cache<StoreHandle<Arc<Store>>>;
+
+/// How much decoded delta data one handle keeps.
+const DELTA_CACHE_BYTES: usize = 32 << 20;
+
+/// Why an object could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is nowhere.
+    #[error("object {id} is missing")]
+    Missing {
+        /// Its id.
+        id: ObjectId,
+    },
+    /// It is of another kind than the place needs.
+    #[error("object {id} is a {is}, but a {wanted} is needed here")]
+    WrongKind {
+        /// Its id.
+        id: ObjectId,
+        /// What it is.
+        is: Kind,
+        /// What was asked for.
+        wanted: Kind,
+    },
+    /// It is larger than the caller allows.
+    #[error("object {id} has {size_bytes} bytes, more than the {limit_bytes} allowed here")]
+    TooLarge {
+        /// Its id.
+        id: ObjectId,
+        /// Its size.
+        size_bytes: u64,
+        /// The caller's limit.
+        limit_bytes: u64,
+    },
+    /// It cannot be decoded.
+    #[error("object {id} is damaged: {what}")]
+    Damaged {
+        /// Its id.
+        id: ObjectId,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The object database itself failed.
+    #[error("the object database failed at object {id}")]
+    Database {
+        /// The object that was sought.
+        id: ObjectId,
+        /// Why.
+        #[source]
+        source: gix::Error,
+    },
+}
+
+/// Reads the objects of one repository, for one thread; made by [`Repository::objects`], and by
+/// a push for what it has brought but not yet committed.
+pub struct Objects {
+    main: Handle,
+    fresh: Option<Fresh>,
+    hash: HashKind,
+}
+
+/// The pack of a push in quarantine.
+pub(crate) struct Fresh {
+    pub(crate) bundle: Arc<Bundle>,
+    inflate: RefCell<gix::zlib::Inflate>,
+    cache: RefCell<MemoryCappedHashmap>,
+}
+
+impl Fresh {
+    fn new(bundle: Arc<Bundle>) -> Self {
+        Self {
+            bundle,
+            inflate: RefCell::default(),
+            cache: RefCell::new(MemoryCappedHashmap::new(DELTA_CACHE_BYTES)),
+        }
+    }
+
+    fn resolve_base(
+        &self,
+        id: &oid,
+    ) -> gix::error::Result<Option<gix_pack::data::decode::header::ResolvedBase>> {
+        let Some(at) = self.bundle.index.lookup(id) else {
+            return Ok(None);
+        };
+        let entry = self
+            .bundle
+            .pack
+            .entry(self.bundle.index.pack_offset_at_index(at))?;
+        Ok(Some(gix_pack::data::decode::header::ResolvedBase::InPack(
+            entry,
+        )))
+    }
+}
+
+/// One object, decoded into the caller's buffer.
+pub(crate) struct Found<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) data: &'a [u8],
+}
+
+impl Objects {
+    pub(crate) fn new(repo: &Repository, fresh: Option<Arc<Bundle>>) -> Self {
+        let mut main = Cache::from(repo.store.to_handle_arc())
+            .with_pack_cache(|| Box::new(MemoryCappedHashmap::new(DELTA_CACHE_BYTES)));
+        main.prevent_pack_unload();
+        Self {
+            main,
+            fresh: fresh.map(Fresh::new),
+            hash: repo.hash,
+        }
+    }
+
+    pub(crate) fn hash(&self) -> HashKind {
+        self.hash
+    }
+
+    /// The handle of the repository proper, without the quarantine.
+    pub(crate) fn main(&self) -> &Handle {
+        &self.main
+    }
+
+    pub(crate) fn fresh(&self) -> Option<&Fresh> {
+        self.fresh.as_ref()
+    }
+
+    /// Whether the object exists.
+    #[must_use]
+    pub fn contains(&self, id: &oid) -> bool {
+        if self
+            .fresh
+            .as_ref()
+            .is_some_and(|f| f.bundle.index.lookup(id).is_some())
+        {
+            return true;
+        }
+        gix::objs::Exists::exists(&self.main, id)
+    }
+
+    /// An object's kind and size, without decoding it.
+    pub fn header(&self, id: &oid) -> Result<(Kind, u64), ReadError> {
+        if let Some((fresh, at)) = self.in_fresh(id) {
+            return fresh
+                .bundle
+                .pack
+                .entry(fresh.bundle.index.pack_offset_at_index(at))
+                .and_then(|entry| {
+                    fresh.bundle.pack.decode_header(
+                        entry,
+                        &mut fresh.inflate.borrow_mut(),
+                        &|base| fresh.resolve_base(base),
+                    )
+                })
+                .map(|header| (header.kind, header.object_size))
+                .map_err(|source| database(id, source));
+        }
+        match self.main.try_header(id) {
+            Ok(Some(header)) => Ok((header.kind(), header.size())),
+            Ok(None) => Err(ReadError::Missing { id: id.to_owned() }),
+            Err(source) => Err(database(id, source)),
+        }
+    }
+
+    fn in_fresh(&self, id: &oid) -> Option<(&Fresh, u32)> {
+        let fresh = self.fresh.as_ref()?;
+        Some((fresh, fresh.bundle.index.lookup(id)?))
+    }
+
+    pub(crate) fn find<'a>(&self, id: &oid, buf: &'a mut Vec<u8>) -> Result<Found<'a>, ReadError> {
+        if let Some((fresh, at)) = self.in_fresh(id) {
+            let (data, _) = fresh
+                .bundle
+                .get_object_by_index(
+                    at,
+                    buf,
+                    &mut fresh.inflate.borrow_mut(),
+                    &mut *fresh.cache.borrow_mut(),
+                )
+                .map_err(|source| database(id, source))?;
+            return Ok(Found {
+                kind: data.kind,
+                data: data.data,
+            });
+        }
+        match gix::objs::Find::try_find(&self.main, id, buf) {
+            Ok(Some(data)) => Ok(Found {
+                kind: data.kind,
+                data: data.data,
+            }),
+            Ok(None) => Err(ReadError::Missing { id: id.to_owned() }),
+            Err(source) => Err(database(id, source)),
+        }
+    }
+
+    /// Like `find`, but of one kind only.
+    pub(crate) fn find_kind<'a>(
+        &self,
+        id: &oid,
+        wanted: Kind,
+        buf: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], ReadError> {
+        let found = self.find(id, buf)?;
+        if found.kind != wanted {
+            return Err(ReadError::WrongKind {
+                id: id.to_owned(),
+                is: found.kind,
+                wanted,
+            });
+        }
+        Ok(found.data)
+    }
+
+    /// Follows tags to what they finally name.
+    pub fn peel(&self, id: ObjectId) -> Result<(ObjectId, Kind), ReadError> {
+        let mut buf = Vec::new();
+        let mut at = id;
+        for _ in 0..64 {
+            let kind = self.header(&at)?.0;
+            if kind != Kind::Tag {
+                return Ok((at, kind));
+            }
+            let data = self.find_kind(&at, Kind::Tag, &mut buf)?;
+            at = crate::parse::tag_target(data, self.hash).ok_or_else(|| ReadError::Damaged {
+                id: at,
+                what: "the tag names no object".to_owned(),
+            })?;
+        }
+        Err(ReadError::Damaged {
+            id,
+            what: "a chain of more than 64 tags".to_owned(),
+        })
+    }
+}
+
+pub(crate) fn database(id: &oid, source: gix::Error) -> ReadError {
+    ReadError::Database {
+        id: id.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,10 @@
+//! Making packs: which objects go in, and their bytes.
+
+mod index;
+mod select;
+mod write;
+
+pub(crate) use index::IndexEntry;
+pub(crate) use select::{Filter, Selection, select};
+pub use write::PackError;
+pub(crate) use write::write_pack;

@@ -1,0 +1,242 @@
+//! Which objects a pack must hold so that its reader, who has some history, gets the rest.
+//!
+//! A whole history is counted by several threads, each tree once. A part of one is found by
+//! comparing each new commit's tree with those of its parents, so that a small fetch of a large
+//! tree reads only the directories that changed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
+
+use gix::hash::ObjectId;
+use gix::objs::Kind;
+use gix_pack::data::output::Count;
+use gix_pack::data::output::count::objects::{ObjectExpansion, Options};
+use gix_pack::data::output::count::{PackLocation, objects as count_objects};
+
+use crate::objects::{Objects, ReadError, database};
+use crate::parse;
+use crate::walk::{self, Difference};
+
+/// What a partial clone leaves out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Filter {
+    /// Blobs of at least so many bytes; 0 leaves out all.
+    BlobLimit(u64),
+    /// Trees and blobs at this depth below the commit's root tree, and deeper.
+    TreeDepth(u64),
+}
+
+/// What is asked of [`select`].
+pub(crate) struct Selection<'a> {
+    /// The commits to send, and those known to the reader.
+    pub(crate) commits: &'a Difference,
+    /// Tags, trees and blobs to send by themselves; trees bring their contents.
+    pub(crate) others: &'a [ObjectId],
+    /// Commits that the reader has whose trees resemble what is sent.
+    pub(crate) edges: &'a [ObjectId],
+    pub(crate) filter: Option<Filter>,
+    pub(crate) threads: usize,
+}
+
+fn counted(id: ObjectId) -> Count {
+    Count {
+        id,
+        entry_pack_location: PackLocation::NotLookedUp,
+    }
+}
+
+/// The objects to send.
+pub(crate) fn select(objects: &Objects, what: &Selection<'_>) -> Result<Vec<Count>, ReadError> {
+    let whole = what.commits.known.is_empty() && what.edges.is_empty() && what.filter.is_none();
+    if whole && objects.fresh().is_none() {
+        return select_whole(objects, what);
+    }
+    let mut walk = TreeWalk {
+        objects,
+        seen: HashSet::new(),
+        depths: HashMap::new(),
+        out: Vec::new(),
+        filter: what.filter,
+    };
+    let trees: HashMap<ObjectId, ObjectId> = what
+        .commits
+        .commits
+        .iter()
+        .map(|(id, links)| (*id, links.tree))
+        .collect();
+    let mut known_trees: HashMap<ObjectId, ObjectId> = HashMap::new();
+    let mut buf = Vec::new();
+    let mut edges = Vec::new();
+    for edge in what.edges.iter().take(4) {
+        if let Ok(links) = walk::links(objects, edge, &mut buf) {
+            edges.push(links.tree);
+        }
+    }
+    for (id, links) in &what.commits.commits {
+        walk.out.push(*id);
+        let mut bases = Vec::new();
+        for parent in &links.parents {
+            if let Some(tree) = trees.get(parent).or_else(|| known_trees.get(parent)) {
+                bases.push(*tree);
+            } else if what.commits.known.contains(parent) {
+                let tree = walk::links(objects, parent, &mut buf)?.tree;
+                known_trees.insert(*parent, tree);
+                bases.push(tree);
+            }
+        }
+        if bases.is_empty() {
+            bases.clone_from(&edges);
+        }
+        walk.tree(links.tree, bases)?;
+    }
+    for id in what.others {
+        walk.other(*id)?;
+    }
+    Ok(walk.out.into_iter().map(counted).collect())
+}
+
+fn select_whole(objects: &Objects, what: &Selection<'_>) -> Result<Vec<Count>, ReadError> {
+    let ids: Vec<ObjectId> = what
+        .commits
+        .commits
+        .iter()
+        .map(|(id, _)| *id)
+        .chain(what.others.iter().copied())
+        .collect();
+    let first = ids.first().copied().unwrap_or(objects.hash().null());
+    let threads = if ids.len() < 256 { 1 } else { what.threads };
+    let options = Options {
+        thread_limit: Some(threads),
+        chunk_size: 32,
+        input_object_expansion: ObjectExpansion::TreeContents,
+    };
+    let progress = gix::progress::Discard;
+    let (counts, _) = count_objects(
+        objects.main().clone(),
+        Box::new(ids.into_iter().map(Ok)),
+        &progress,
+        &AtomicBool::new(false),
+        options,
+    )
+    .map_err(|source| database(&first, source))?;
+    Ok(counts)
+}
+
+struct TreeWalk<'a> {
+    objects: &'a Objects,
+    seen: HashSet<ObjectId>,
+    /// With a tree filter: the least depth at which a tree was walked.
+    depths: HashMap<ObjectId, u64>,
+    out: Vec<ObjectId>,
+    filter: Option<Filter>,
+}
+
+impl TreeWalk<'_> {
+    /// Adds a tree and what it holds, without what stands at the same place in one of `bases`.
+    fn tree(&mut self, root: ObjectId, bases: Vec<ObjectId>) -> Result<(), ReadError> {
+        let hash = self.objects.hash();
+        let mut todo = vec![(root, bases, 0u64)];
+        let mut buf = Vec::new();
+        let mut base_buf = Vec::new();
+        while let Some((tree, bases, depth)) = todo.pop() {
+            if bases.contains(&tree) || !self.enter(tree, depth) {
+                continue;
+            }
+            let mut there: HashMap<Vec<u8>, Vec<ObjectId>> = HashMap::new();
+            for base in &bases {
+                let data = self.objects.find_kind(base, Kind::Tree, &mut base_buf)?;
+                for entry in parse::tree_entries(data, hash) {
+                    let entry = entry.map_err(|what| damaged(*base, what))?;
+                    there
+                        .entry(entry.name.to_vec())
+                        .or_default()
+                        .push(entry.id.to_owned());
+                }
+            }
+            let data = self.objects.find_kind(&tree, Kind::Tree, &mut buf)?;
+            for entry in parse::tree_entries(data, hash) {
+                let entry = entry.map_err(|what| damaged(tree, what))?;
+                if entry.is_commit() {
+                    continue;
+                }
+                let id = entry.id.to_owned();
+                let counterparts = there.remove(entry.name).unwrap_or_default();
+                if counterparts.contains(&id) {
+                    continue;
+                }
+                if entry.is_tree() {
+                    let bases = counterparts
+                        .into_iter()
+                        .filter(|c| matches!(self.objects.header(c), Ok((Kind::Tree, _))))
+                        .collect();
+                    todo.push((id, bases, depth + 1));
+                } else {
+                    self.blob(id, depth + 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a tree; whether it must be walked.
+    fn enter(&mut self, tree: ObjectId, depth: u64) -> bool {
+        if let Some(Filter::TreeDepth(limit)) = self.filter {
+            if depth >= limit {
+                return false;
+            }
+            // A tree met again nearer to a root shows more than it did before.
+            let deeper = self.depths.get(&tree).is_some_and(|at| *at <= depth);
+            if deeper {
+                return false;
+            }
+            self.depths.insert(tree, depth);
+            if self.seen.insert(tree) {
+                self.out.push(tree);
+            }
+            return true;
+        }
+        if self.seen.insert(tree) {
+            self.out.push(tree);
+            return true;
+        }
+        false
+    }
+
+    fn blob(&mut self, id: ObjectId, depth: u64) -> Result<(), ReadError> {
+        if self.seen.contains(&id) {
+            return Ok(());
+        }
+        let left_out = match self.filter {
+            Some(Filter::BlobLimit(0)) => true,
+            Some(Filter::BlobLimit(limit)) => self.objects.header(&id)?.1 >= limit,
+            Some(Filter::TreeDepth(limit)) => depth >= limit,
+            None => false,
+        };
+        if !left_out {
+            self.seen.insert(id);
+            self.out.push(id);
+        }
+        Ok(())
+    }
+
+    /// An object that was asked for by its id: no filter applies to itself.
+    fn other(&mut self, id: ObjectId) -> Result<(), ReadError> {
+        let kind = self.objects.header(&id)?.0;
+        match kind {
+            Kind::Tree if self.filter.is_none() => self.tree(id, Vec::new())?,
+            _ => {
+                if self.seen.insert(id) {
+                    self.out.push(id);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn damaged(id: ObjectId, what: &str) -> ReadError {
+    ReadError::Damaged {
+        id,
+        what: what.to_owned(),
+    }
+}

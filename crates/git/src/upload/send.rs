@@ -1,0 +1,147 @@
+//! The pack that answers a fetch.
+
+use std::collections::HashSet;
+use std::io::Write;
+
+use gix::hash::ObjectId;
+use gix::objs::Kind;
+
+use super::negotiate::commits_of;
+use super::shallow::Plan;
+use super::{Fetch, UploadError, UploadLimits, hidden};
+use crate::objects::Objects;
+use crate::pack::{self, Selection};
+use crate::parse;
+use crate::pktline::{self, Band, DataBand};
+use crate::repo::Repository;
+use crate::walk;
+
+/// How the pack travels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Framing {
+    Bands,
+    Bare,
+}
+
+/// Sends the pack for `fetch`, where `common` is what both sides have.
+pub(crate) fn pack(
+    repo: &Repository,
+    objects: &Objects,
+    fetch: &Fetch,
+    plan: &Plan,
+    common: &[ObjectId],
+    framing: Framing,
+    out: &mut dyn Write,
+    limits: &UploadLimits,
+) -> Result<(), UploadError> {
+    let talk = framing == Framing::Bands && !fetch.no_progress;
+    let roots = Roots::of(objects, &fetch.wants)?;
+    let mut wanted = roots.commits;
+    wanted.extend(&plan.wanted);
+    let had = commits_of(objects, common);
+    let commits = walk::difference(objects, &wanted, &had, &plan.grafts)?;
+    let mut others = roots.others;
+    if fetch.include_tag {
+        tags_along(repo, objects, &commits, &mut others, limits)?;
+    }
+    let selection = Selection {
+        commits: &commits,
+        others: &others,
+        edges: &plan.unshallow,
+        filter: fetch.filter,
+        threads: limits.threads,
+    };
+    let counts = pack::select(objects, &selection)?;
+    if talk {
+        let text = format!("Counting objects: {}, done.\n", counts.len());
+        pktline::band(out, Band::Progress, text.as_bytes())?;
+    }
+    let mut band = DataBand::new(out, framing == Framing::Bands);
+    let sent = pack::write_pack(objects, counts, limits.threads, &mut band);
+    match sent {
+        Ok(_) => band.finish()?,
+        Err(e) => {
+            drop(band);
+            if framing == Framing::Bands {
+                pktline::band(out, Band::Error, format!("{e}\n").as_bytes())?;
+            }
+            return Err(e.into());
+        }
+    }
+    if framing == Framing::Bands {
+        pktline::flush(out)?;
+    }
+    Ok(())
+}
+
+/// The wants, sorted by kind.
+struct Roots {
+    commits: Vec<ObjectId>,
+    /// Tags themselves, and trees and blobs.
+    others: Vec<ObjectId>,
+}
+
+impl Roots {
+    fn of(objects: &Objects, wants: &[ObjectId]) -> Result<Self, UploadError> {
+        let mut roots = Self {
+            commits: Vec::new(),
+            others: Vec::new(),
+        };
+        let mut buf = Vec::new();
+        for want in wants {
+            let mut at = *want;
+            for _ in 0..64 {
+                let kind = objects.header(&at)?.0;
+                match kind {
+                    Kind::Commit => roots.commits.push(at),
+                    _ => roots.others.push(at),
+                }
+                if kind != Kind::Tag {
+                    break;
+                }
+                let data = objects.find_kind(&at, Kind::Tag, &mut buf)?;
+                match parse::tag_target(data, objects.hash()) {
+                    Some(target) => at = target,
+                    None => break,
+                }
+            }
+        }
+        roots.others.sort();
+        roots.others.dedup();
+        Ok(roots)
+    }
+}
+
+/// Adds the annotated tags of commits that are being sent.
+fn tags_along(
+    repo: &Repository,
+    objects: &Objects,
+    commits: &walk::Difference,
+    others: &mut Vec<ObjectId>,
+    limits: &UploadLimits,
+) -> Result<(), UploadError> {
+    let sent: HashSet<ObjectId> = commits.commits.iter().map(|(id, _)| *id).collect();
+    let asked: HashSet<ObjectId> = others.iter().copied().collect();
+    let mut buf = Vec::new();
+    for r in repo.refs()?.prefixed("refs/tags/") {
+        if hidden(&r.name, &limits.hidden_prefixes) || asked.contains(&r.target) {
+            continue;
+        }
+        let mut chain = Vec::new();
+        let mut at = r.target;
+        while chain.len() < 64 && objects.header(&at)?.0 == Kind::Tag {
+            chain.push(at);
+            let data = objects.find_kind(&at, Kind::Tag, &mut buf)?;
+            match parse::tag_target(data, objects.hash()) {
+                Some(target) => at = target,
+                None => break,
+            }
+        }
+        if sent.contains(&at) {
+            others.extend(chain);
+        }
+    }
+    others.sort();
+    others.dedup();
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Walking commits: what is reachable from these and not from those.
+//!
+//! Two colours spread over one queue ordered by time; the walk ends when nothing of the first
+//! colour is left in it. Clock skew can make it walk further than needed, never too short for
+//! the uses made of it.
+
+use std::collections::{BinaryHeap, HashMap, HashSet};
+
+use gix::hash::ObjectId;
+use gix::objs::Kind;
+
+use crate::objects::{Objects, ReadError};
+use crate::parse::{self, CommitLinks};
+
+/// Reads the links of one commit.
+pub(crate) fn links(
+    objects: &Objects,
+    id: &ObjectId,
+    buf: &mut Vec<u8>,
+) -> Result<CommitLinks, ReadError> {
+    let data = objects.find_kind(id, Kind::Commit, buf)?;
+    parse::commit_links(data, objects.hash()).ok_or_else(|| ReadError::Damaged {
+        id: *id,
+        what: "it does not begin like a commit".to_owned(),
+    })
+}
+
+/// Where history is taken to end, although the commits name parents.
+#[derive(Default, Clone, Debug)]
+pub(crate) struct Grafts {
+    /// For the commits that are wanted.
+    pub(crate) wanted: HashSet<ObjectId>,
+    /// For the commits that the other side has.
+    pub(crate) had: HashSet<ObjectId>,
+}
+
+/// What a walk found.
+#[derive(Default, Debug)]
+pub(crate) struct Difference {
+    /// Commits of the first side alone, newest first, with their links.
+    pub(crate) commits: Vec<(ObjectId, CommitLinks)>,
+    /// Commits known to be on the other side, as far as the walk came.
+    pub(crate) known: HashSet<ObjectId>,
+}
+
+const WANTED: u8 = 1;
+const HAD: u8 = 2;
+
+struct Mark {
+    colour: u8,
+    /// The colours it has handed on to its parents.
+    spread: u8,
+    links: Option<CommitLinks>,
+}
+
+struct Walk<'a> {
+    objects: &'a Objects,
+    marks: HashMap<ObjectId, Mark>,
+    queue: BinaryHeap<(i64, ObjectId)>,
+    /// Queue entries whose commit is wanted and not known to be had.
+    open: usize,
+    buf: Vec<u8>,
+}
+
+impl Walk<'_> {
+    fn paint(&mut self, id: ObjectId, colour: u8, must_exist: bool) -> Result<(), ReadError> {
+        if let Some(mark) = self.marks.get_mut(&id) {
+            let before = mark.colour;
+            mark.colour |= colour;
+            if mark.colour == before {
+                return Ok(());
+            }
+            // In the queue as wanted and now had: no longer open.
+            let waits = before & !mark.spread != 0;
+            if waits && before == WANTED {
+                self.open -= 1;
+            }
+            if !waits {
+                let time = mark.links.as_ref().map_or(0, |l| l.time);
+                self.queue.push((time, id));
+            }
+            return Ok(());
+        }
+        let links = match links(self.objects, &id, &mut self.buf) {
+            Ok(links) => links,
+            // The other side may name what this side has lost; that tells nothing.
+            Err(ReadError::Missing { .. }) if !must_exist => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        self.queue.push((links.time, id));
+        self.marks.insert(
+            id,
+            Mark {
+                colour,
+                spread: 0,
+                links: Some(links),
+            },
+        );
+        if colour == WANTED {
+            self.open += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The commits reachable from `wanted` and not from `had`. Every id must be a commit's; those of
+/// `had` may be missing.
+pub(crate) fn difference(
+    objects: &Objects,
+    wanted: &[ObjectId],
+    had: &[ObjectId],
+    grafts: &Grafts,
+) -> Result<Difference, ReadError> {
+    let mut walk = Walk {
+        objects,
+        marks: HashMap::new(),
+        queue: BinaryHeap::new(),
+        open: 0,
+        buf: Vec::new(),
+    };
+    for id in had {
+        walk.paint(*id, HAD, false)?;
+    }
+    for id in wanted {
+        walk.paint(*id, WANTED, true)?;
+    }
+    let mut order = Vec::new();
+    while walk.open > 0 {
+        let Some((_, id)) = walk.queue.pop() else {
+            break;
+        };
+        let mark = walk.marks.get_mut(&id).expect("what is queued is marked");
+        let fresh = mark.colour & !mark.spread;
+        let colour = mark.colour;
+        mark.spread = colour;
+        if fresh == 0 {
+            continue;
+        }
+        let parents = mark
+            .links
+            .as_ref()
+            .map(|l| l.parents.clone())
+            .unwrap_or_default();
+        if colour == WANTED {
+            walk.open -= 1;
+            order.push(id);
+        }
+        let spread = if colour & HAD != 0 { HAD } else { WANTED };
+        let grafted = match spread {
+            HAD => grafts.had.contains(&id),
+            _ => grafts.wanted.contains(&id),
+        };
+        if grafted {
+            continue;
+        }
+        for parent in parents {
+            walk.paint(parent, spread, spread == WANTED)?;
+        }
+    }
+    let mut found = Difference::default();
+    for id in order {
+        let mark = walk.marks.get_mut(&id).expect("what was walked is marked");
+        if mark.colour & HAD == 0
+            && let Some(links) = mark.links.take()
+        {
+            found.commits.push((id, links));
+        }
+    }
+    found.known = walk
+        .marks
+        .into_iter()
+        .filter(|(_, mark)| mark.colour & HAD != 0)
+        .map(|(id, _)| id)
+        .collect();
+    Ok(found)
+}
+
+/// Whether `old` is reachable from `new` (or is it).
+pub(crate) fn is_ancestor(
+    objects: &Objects,
+    old: ObjectId,
+    new: ObjectId,
+) -> Result<bool, ReadError> {
+    if old == new {
+        return Ok(true);
+    }
+    let only_old = difference(objects, &[old], &[new], &Grafts::default())?;
+    Ok(only_old.commits.is_empty())
+}

@@ -1,0 +1,4 @@
+//! Real git clients, and hostile ones, against the crate behind a small HTTP server.
+
+mod clients;
+mod support;
