@@ -1,0 +1,323 @@
+//! What an archive's own documents say the image is.
+
+use serde::Deserialize;
+use vocab::Digest;
+
+use crate::archive::{Archive, Stored};
+use crate::layer::Compression;
+
+/// Documents larger than this are refused.
+const DOCUMENT_BYTES: u64 = 4 << 20;
+
+/// Images with more layers are refused; overlayfs takes no more.
+const MAX_LAYERS: usize = 128;
+
+/// One image: its configuration as far as jobs need it, and its layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Digest of the manifest; for a docker-archive, which has none, of the configuration.
+    pub digest: Digest,
+    /// Digest of the configuration.
+    pub config: Digest,
+    /// The name the archive gives it.
+    pub name: Option<String>,
+    /// Processor architecture, such as `amd64`.
+    pub architecture: String,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Configured user, empty for root.
+    pub user: String,
+    /// Configured working directory, empty for `/`.
+    pub working_dir: String,
+    /// Lowest first.
+    pub layers: Vec<Layer>,
+}
+
+/// One layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// The blob as it came.
+    pub blob: Digest,
+    /// Its size.
+    pub size_bytes: u64,
+    /// How it is packed.
+    pub compression: Compression,
+    /// Digest of the tar inside.
+    pub diff_id: Digest,
+}
+
+/// Why an archive is no image that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// Neither format.
+    #[error(
+        "the archive is neither an OCI image layout (it has no index.json) nor a docker-archive \
+         (it has no manifest.json)"
+    )]
+    NoImage,
+    /// Several images.
+    #[error("the archive holds {0} images for linux/amd64; make one archive for each")]
+    Several(usize),
+    /// None for this machine.
+    #[error("the archive holds no image for linux/amd64")]
+    NotForUs,
+    /// A document refers to something that is not there.
+    #[error("the archive's {what} refers to {missing}, which is not in it")]
+    Missing {
+        /// Which document.
+        what: &'static str,
+        /// What it names.
+        missing: String,
+    },
+    /// A document cannot be read.
+    #[error("the archive's {what} cannot be understood: {reason}")]
+    Document {
+        /// Which document.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Index {
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    #[serde(rename = "mediaType", default)]
+    media_type: String,
+    digest: Digest,
+    #[serde(default)]
+    annotations: std::collections::BTreeMap<String, String>,
+    platform: Option<Platform>,
+}
+
+#[derive(Deserialize)]
+struct Platform {
+    architecture: String,
+    os: String,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct DockerManifest {
+    #[serde(rename = "Config")]
+    config: String,
+    #[serde(rename = "RepoTags", default)]
+    tags: Option<Vec<String>>,
+    #[serde(rename = "Layers")]
+    layers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default)]
+    architecture: String,
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    config: Option<RunConfig>,
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct RunConfig {
+    env: Option<Vec<String>>,
+    user: Option<String>,
+    working_dir: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<Digest>,
+}
+
+/// Finds the image in `archive`; `read` gives the bytes of a file that was kept (at most 4 MiB).
+pub fn image_of(
+    archive: &Archive,
+    read: &dyn Fn(&Digest) -> Result<Vec<u8>, String>,
+) -> Result<Image, ImageError> {
+    if archive.file("index.json").is_some() {
+        return from_layout(archive, read);
+    }
+    if archive.file("manifest.json").is_some() {
+        return from_docker(archive, read);
+    }
+    Err(ImageError::NoImage)
+}
+
+type Read<'a> = &'a dyn Fn(&Digest) -> Result<Vec<u8>, String>;
+
+fn document<T: serde::de::DeserializeOwned>(
+    what: &'static str,
+    file: Stored,
+    read: Read<'_>,
+) -> Result<T, ImageError> {
+    let wrong = |reason| ImageError::Document { what, reason };
+    if file.size_bytes > DOCUMENT_BYTES {
+        return Err(wrong(format!("it is {} bytes long", file.size_bytes)));
+    }
+    let bytes = read(&file.digest).map_err(wrong)?;
+    serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))
+}
+
+fn blob(archive: &Archive, what: &'static str, digest: &Digest) -> Result<Stored, ImageError> {
+    archive
+        .file(&format!("blobs/sha256/{}", digest.hex()))
+        .ok_or_else(|| ImageError::Missing {
+            what,
+            missing: digest.to_string(),
+        })
+}
+
+fn from_layout(archive: &Archive, read: Read<'_>) -> Result<Image, ImageError> {
+    let top = archive.file("index.json").ok_or(ImageError::NoImage)?;
+    let index: Index = document("index.json", top, read)?;
+    let mut manifests = ours(index.manifests);
+    // One level of nesting: an image for several platforms has an index of its own.
+    if let [only] = manifests.as_slice()
+        && (only.media_type.ends_with("image.index.v1+json")
+            || only.media_type.ends_with("manifest.list.v2+json"))
+    {
+        let name = only.annotations.clone();
+        let inner: Index = document(
+            "image index",
+            blob(archive, "index.json", &only.digest)?,
+            read,
+        )?;
+        manifests = ours(inner.manifests);
+        for manifest in &mut manifests {
+            manifest.annotations.extend(name.clone());
+        }
+    }
+    let descriptor = match manifests.len() {
+        0 => return Err(ImageError::NotForUs),
+        1 => manifests.remove(0),
+        n => return Err(ImageError::Several(n)),
+    };
+    let file = blob(archive, "index.json", &descriptor.digest)?;
+    let manifest: Manifest = document("manifest", file, read)?;
+    let config_file = blob(archive, "manifest", &manifest.config.digest)?;
+    let config: Config = document("configuration", config_file, read)?;
+    let layers = manifest
+        .layers
+        .iter()
+        .map(|layer| {
+            let compression = Compression::from_media_type(&layer.media_type).ok_or_else(|| {
+                ImageError::Document {
+                    what: "manifest",
+                    reason: format!("layers of type '{}' are not served", layer.media_type),
+                }
+            })?;
+            Ok((blob(archive, "manifest", &layer.digest)?, compression))
+        })
+        .collect::<Result<Vec<_>, ImageError>>()?;
+    let name = descriptor
+        .annotations
+        .get("org.opencontainers.image.ref.name")
+        .cloned();
+    assemble(
+        descriptor.digest,
+        manifest.config.digest,
+        name,
+        config,
+        &layers,
+    )
+}
+
+/// Those for this platform; a descriptor that names none is taken at its word.
+fn ours(manifests: Vec<Descriptor>) -> Vec<Descriptor> {
+    let fits = |p: &Platform| p.os == "linux" && p.architecture == "amd64";
+    manifests
+        .into_iter()
+        .filter(|m| m.platform.as_ref().is_none_or(fits))
+        .collect()
+}
+
+fn from_docker(archive: &Archive, read: Read<'_>) -> Result<Image, ImageError> {
+    let top = archive.file("manifest.json").ok_or(ImageError::NoImage)?;
+    let mut images: Vec<DockerManifest> = document("manifest.json", top, read)?;
+    let image = match images.len() {
+        0 => return Err(ImageError::NoImage),
+        1 => images.remove(0),
+        n => return Err(ImageError::Several(n)),
+    };
+    let find = |path: &str| {
+        archive.file(path).ok_or_else(|| ImageError::Missing {
+            what: "manifest.json",
+            missing: path.chars().take(200).collect(),
+        })
+    };
+    let config_file = find(&image.config)?;
+    let config: Config = document("configuration", config_file, read)?;
+    let layers = image
+        .layers
+        .iter()
+        .map(|path| Ok((find(path)?, Compression::Guess)))
+        .collect::<Result<Vec<_>, ImageError>>()?;
+    let name = image.tags.unwrap_or_default().into_iter().next();
+    assemble(
+        config_file.digest,
+        config_file.digest,
+        name,
+        config,
+        &layers,
+    )
+}
+
+fn assemble(
+    digest: Digest,
+    config_digest: Digest,
+    name: Option<String>,
+    config: Config,
+    layers: &[(Stored, Compression)],
+) -> Result<Image, ImageError> {
+    let wrong = |reason: String| ImageError::Document {
+        what: "configuration",
+        reason,
+    };
+    if layers.len() != config.rootfs.diff_ids.len() {
+        let (blobs, ids) = (layers.len(), config.rootfs.diff_ids.len());
+        return Err(wrong(format!(
+            "it names {ids} layers, the manifest {blobs}"
+        )));
+    }
+    if layers.is_empty() || layers.len() > MAX_LAYERS {
+        return Err(wrong(format!(
+            "it has {} layers; 1 to {MAX_LAYERS} can be used",
+            layers.len()
+        )));
+    }
+    if !config.os.is_empty() && config.os != "linux" || config.architecture != "amd64" {
+        return Err(ImageError::NotForUs);
+    }
+    let run = config.config.unwrap_or_default();
+    let layers =
+        layers
+            .iter()
+            .zip(&config.rootfs.diff_ids)
+            .map(|((file, compression), diff_id)| Layer {
+                blob: file.digest,
+                size_bytes: file.size_bytes,
+                compression: *compression,
+                diff_id: *diff_id,
+            });
+    Ok(Image {
+        digest,
+        config: config_digest,
+        name,
+        architecture: config.architecture,
+        env: run.env.unwrap_or_default(),
+        user: run.user.unwrap_or_default(),
+        working_dir: run.working_dir.unwrap_or_default(),
+        layers: layers.collect(),
+    })
+}
