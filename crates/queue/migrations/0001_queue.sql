@@ -13,6 +13,7 @@ CREATE TABLE run (
     actor INTEGER NOT NULL,
     actor_name TEXT NOT NULL,
     untrusted INTEGER NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 1,
     state TEXT NOT NULL CHECK (state IN ('held', 'waiting', 'running', 'finished')),
     outcome TEXT CHECK (outcome IN
         ('success', 'failure', 'cancelled', 'skipped', 'timed_out', 'lost')),
@@ -26,8 +27,10 @@ CREATE TABLE run (
     UNIQUE (repo, number)
 ) STRICT;
 CREATE INDEX run_push ON run (push) WHERE push IS NOT NULL;
-CREATE INDEX run_open ON run (id) WHERE state <> 'finished';
-CREATE INDEX run_repo_ref ON run (repo, git_ref, number);
+CREATE INDEX run_open ON run (repo, number) WHERE state <> 'finished';
+CREATE INDEX run_ref ON run (repo, git_ref, number);
+CREATE INDEX run_sha ON run (repo, sha, number);
+CREATE INDEX run_workflow ON run (repo, workflow_path, number);
 
 -- What a run was planned from: large, and read only when its jobs are planned or handed out.
 CREATE TABLE run_plan (
@@ -54,7 +57,6 @@ CREATE TABLE job (
     position INTEGER NOT NULL,
     name TEXT NOT NULL,
     needs TEXT NOT NULL,
-    expanded INTEGER NOT NULL,
     matrix TEXT,
     label_set INTEGER REFERENCES label_set (id),
     max_parallel INTEGER,
@@ -67,6 +69,8 @@ CREATE TABLE job (
     outcome TEXT CHECK (outcome IN
         ('success', 'failure', 'cancelled', 'skipped', 'timed_out', 'lost')),
     reason TEXT NOT NULL DEFAULT '',
+    -- The attempt at the whole run that this attempt belongs to.
+    round INTEGER NOT NULL DEFAULT 1,
     attempt INTEGER NOT NULL DEFAULT 1,
     epoch INTEGER NOT NULL DEFAULT 0,
     runner TEXT,
@@ -102,9 +106,9 @@ CREATE TABLE attempt (
     outcome TEXT CHECK (outcome IN
         ('success', 'failure', 'cancelled', 'skipped', 'timed_out', 'lost')),
     reason TEXT NOT NULL DEFAULT '',
-    runner TEXT NOT NULL,
+    runner TEXT,
     queued_ms INTEGER,
-    assigned_ms INTEGER NOT NULL,
+    assigned_ms INTEGER,
     started_ms INTEGER,
     finished_ms INTEGER,
     outputs TEXT NOT NULL DEFAULT '{}',

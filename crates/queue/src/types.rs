@@ -82,6 +82,8 @@ pub struct RunRow {
     pub actor_name: String,
     /// Whether its code comes from somebody who has no trust here.
     pub untrusted: bool,
+    /// How often it has been run, from 1.
+    pub attempt: Attempt,
     /// Where it stands.
     pub state: RunState,
     /// How it ended.
@@ -163,12 +165,12 @@ pub struct AttemptRow {
     pub outcome: Option<Outcome>,
     /// Why, in words.
     pub reason: String,
-    /// Who held it.
-    pub runner: String,
+    /// Who held it; nobody when it ended before it was handed out.
+    pub runner: Option<String>,
     /// When it could be claimed.
     pub queued_ms: Option<i64>,
     /// When it was handed out.
-    pub assigned_ms: i64,
+    pub assigned_ms: Option<i64>,
     /// When its first step started.
     pub started_ms: Option<i64>,
     /// When it ended.
@@ -227,7 +229,8 @@ pub struct Claimed {
     /// The job.
     pub job: JobRow,
     /// What to do.
-    pub spec: Value,
+    /// What to do.
+    pub spec: workflow::JobSpec,
     /// The `github` context.
     pub github: Value,
     /// The `inputs` context.
@@ -285,6 +288,58 @@ pub struct Capacity {
     pub slots: usize,
     /// Why it takes no job now, in words, when it does not.
     pub paused: Option<String>,
+}
+
+/// What a holder learns when it renews its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// When the lease now ends: Unix milliseconds, UTC.
+    pub until_ms: i64,
+    /// Whether somebody asked to cancel the job.
+    pub cancel_asked: bool,
+}
+
+/// What a start found of the jobs that were out when the last process ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Never started: queued again.
+    pub requeued: Vec<Fence>,
+    /// Started, and nobody works on them any more: ended as lost. Seal their logs.
+    pub lost: Vec<Fence>,
+    /// Still worked on.
+    pub alive: Vec<Fence>,
+}
+
+/// Which of a repo's runs to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Only of this commit.
+    pub sha: Option<String>,
+    /// Only of this full ref name.
+    pub git_ref: Option<String>,
+    /// Only of this workflow file.
+    pub workflow_path: Option<String>,
+    /// Only unfinished ones.
+    pub open: bool,
+    /// Only with smaller numbers: the last one of the page before.
+    pub before: Option<RunNumber>,
+    /// At most so many; 0 is 30, and never more than 1,000.
+    pub limit: u32,
+}
+
+/// How many jobs stand where, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Wait for their push.
+    pub held: u64,
+    /// Wait for other jobs.
+    pub blocked: u64,
+    /// May be claimed, or wait for their matrix.
+    pub queued: u64,
+    /// Handed out, no step started.
+    pub leased: u64,
+    /// At work.
+    pub running: u64,
 }
 
 /// Which jobs of a run to run again.
