@@ -81,6 +81,29 @@ impl Blobs {
         })
     }
 
+    /// Every blob that is here, in no order.
+    pub fn list(&self) -> io::Result<Vec<Digest>> {
+        let mut found = Vec::new();
+        for shelf in fs::read_dir(self.dir.join("sha256"))? {
+            for entry in fs::read_dir(shelf?.path())? {
+                let name = entry?.file_name();
+                let digest = name.to_str().map(|hex| format!("sha256:{hex}").parse());
+                if let Some(Ok(digest)) = digest {
+                    found.push(digest);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes a blob; absent is fine. The caller knows that nobody needs it.
+    pub fn remove(&self, digest: &Digest) -> io::Result<()> {
+        match fs::remove_file(self.path(digest)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
     /// Streams `from` into the store, durable on return. `expected` is checked where given.
     pub fn put(
         &self,
