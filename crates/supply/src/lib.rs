@@ -11,6 +11,8 @@ mod labels;
 mod name;
 mod sql;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod tools;
 
 pub use images::{ImageRow, LayerRow, default_image, images, newest_import_ms, remove, resolve};

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+use crate::{ImportError, Imported, Unpack, import_image};
 use audit::{Auditor, Origin, Who};
 use serde_json::json;
 use store::{Store, StoreOptions};
-use supply::{ImportError, Imported, Unpack, import_image};
 use vocab::{Clock, Digest, Entropy, from_unix_ms};
 
 /// Unpacks with the tar library, for layers that these tests made themselves.
@@ -37,7 +37,7 @@ struct Site {
 
 fn site() -> Site {
     let dir = tempfile::tempdir().unwrap();
-    let all = [audit::MIGRATIONS, supply::MIGRATIONS];
+    let all = [audit::MIGRATIONS, crate::MIGRATIONS];
     let store = Store::open(dir.path(), &all, StoreOptions::default()).unwrap();
     let origin = Origin {
         host: "test".into(),
@@ -124,7 +124,7 @@ fn both_formats_are_taken_and_a_second_import_does_no_work_twice() {
     assert_eq!(first.known_layers, 0);
     assert_eq!(first.image.tools.python[0].version, "3.11");
     assert_eq!(first.image.env, ["A=1"]);
-    let dir = supply::layer_dir(site.store.dir(), &first.image.layers[0].diff_id);
+    let dir = crate::layer_dir(site.store.dir(), &first.image.layers[0].diff_id);
     assert_eq!(
         std::fs::read(dir.join("etc/os-release")).unwrap(),
         b"ID=debian"
@@ -134,7 +134,7 @@ fn both_formats_are_taken_and_a_second_import_does_no_work_twice() {
     assert_eq!((again.known_layers, again.image.id), (1, first.image.id));
     let other = import(&site, "old", &docker(&layer)).unwrap();
     assert_ne!(other.image.id, first.image.id);
-    let count = site.store.read(|db| supply::images(db)).unwrap().len();
+    let count = site.store.read(crate::images).unwrap().len();
     assert_eq!(count, 2);
 }
 
@@ -158,7 +158,7 @@ fn a_lie_about_a_digest_leaves_nothing() {
     assert!(site.store.blobs().list().unwrap().is_empty());
     let layers = site.store.dir().join("layers");
     assert_eq!(std::fs::read_dir(layers).unwrap().count(), 0);
-    assert!(site.store.read(|db| supply::images(db)).unwrap().is_empty());
+    assert!(site.store.read(crate::images).unwrap().is_empty());
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn labels_mean_what_the_settings_say_else_the_first_image() {
     let site = site();
     let none = site.store.read(|db| {
         Ok::<_, store::StoreError>(
-            supply::resolve_labels(db, &BTreeMap::new(), &["linux".into()]).is_err(),
+            crate::resolve_labels(db, &BTreeMap::new(), &["linux".into()]).is_err(),
         )
     });
     assert!(none.unwrap());
@@ -178,9 +178,9 @@ fn labels_mean_what_the_settings_say_else_the_first_image() {
         ("gcc", "second"),
         ("SECOND", "second"),
     ] {
-        let found: Result<_, supply::NoImage> = site
+        let found: Result<_, crate::NoImage> = site
             .store
-            .read(|db| supply::resolve_labels(db, &mapping, &[label.to_owned()]));
+            .read(|db| crate::resolve_labels(db, &mapping, &[label.to_owned()]));
         assert_eq!(found.unwrap().names, [image], "{label}");
     }
 }
@@ -194,15 +194,15 @@ fn a_removed_image_is_swept_and_a_shared_layer_stays() {
     let remove = |name: &str| {
         site.store
             .write::<_, audit_error::Any>(|tx| {
-                Ok(supply::remove(tx, &site.auditor, &Who::system(), name)?.is_some())
+                Ok(crate::remove(tx, &site.auditor, &Who::system(), name)?.is_some())
             })
             .unwrap()
     };
     assert!(remove("one"));
     assert!(!remove("one"));
-    assert_eq!(supply::sweep(&site.store).unwrap().layers, 0);
+    assert_eq!(crate::sweep(&site.store).unwrap().layers, 0);
     assert!(remove("two"));
-    assert_eq!(supply::sweep(&site.store).unwrap().layers, 1);
+    assert_eq!(crate::sweep(&site.store).unwrap().layers, 1);
     assert!(site.store.blobs().list().unwrap().is_empty());
 }
 
