@@ -1,3 +1,15 @@
 //! The stories: each file drives the real binary, real git and HTTP through one of them.
 
+mod bad_images;
+mod bad_jobs;
+mod bad_pushes;
+mod bad_workflows;
+mod command_line;
+mod demo;
+mod expressions;
+mod kill;
+mod no_server;
+mod pages;
 mod power_cut;
+mod serving;
+mod static_binary;

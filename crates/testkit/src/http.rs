@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use base64::Engine as _;
+
 use crate::Result;
 
 /// One request.
@@ -51,6 +53,16 @@ impl Response {
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.as_str())
     }
+}
+
+/// The value of an `Authorization` header with a name and a password.
+#[must_use]
+pub fn basic(name: &str, password: &str) -> String {
+    let pair = format!("{name}:{password}");
+    format!(
+        "Basic {}",
+        base64::engine::general_purpose::STANDARD.encode(pair)
+    )
 }
 
 /// `GET path` from `address`.

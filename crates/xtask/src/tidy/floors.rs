@@ -26,7 +26,7 @@ const FLOORS: &[(&str, u8)] = &[
 const APART: &[(&str, &[&str])] = &[
     ("sandbox", &["vocab"]),
     ("testkit", &["vocab"]),
-    ("xtask", &["vocab"]),
+    ("xtask", &["vocab", "testkit"]),
     ("stories", &["vocab", "testkit"]),
 ];
 
