@@ -13,11 +13,13 @@
 //! repository at any time. Refuses hooks, work trees, alternates and reftables.
 
 mod advertise;
+mod checkout;
 mod durable;
 mod objects;
 mod pack;
 mod parse;
 mod pktline;
+mod read;
 mod receive;
 mod refname;
 mod refs;
@@ -28,12 +30,16 @@ mod upload;
 mod walk;
 
 pub use advertise::{Protocol, Service, Transport, advertise};
+pub use checkout::{CheckoutError, CheckoutOptions, checkout_tar};
 pub use durable::Durability;
 pub use gix::ObjectId;
 pub use gix::hash::Kind as ObjectFormat;
 pub use gix::objs::Kind as ObjectKind;
 pub use objects::{Objects, ReadError};
 pub use pack::PackError;
+pub use read::{
+    ChangedPaths, Commit, EntryKind, LastChange, Log, ResolveError, Resolved, Signature, TreeEntry,
+};
 pub use receive::{
     Capabilities, CommandKind, ReceiveError, ReceiveLimits, Received, RefCommand, Refusal,
     receive_pack,

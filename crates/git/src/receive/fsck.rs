@@ -66,7 +66,8 @@ fn sorted(a: (&[u8], bool), b: (&[u8], bool)) -> bool {
     key(a) < key(b)
 }
 
-fn name(name: &[u8]) -> Rule {
+/// Whether a tree entry may be called so.
+pub(crate) fn name(name: &[u8]) -> Rule {
     match name {
         b"" => return Err("a tree entry has no name (emptyName)"),
         b"." => return Err("a tree entry is called '.' (hasDot)"),

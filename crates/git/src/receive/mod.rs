@@ -26,6 +26,7 @@ use crate::upload::hidden;
 use crate::walk;
 
 pub use command::{Capabilities, CommandKind, RefCommand};
+pub(crate) use fsck::name as check_name;
 pub(crate) use quarantine::PREFIX as QUARANTINE_PREFIX;
 use quarantine::Quarantine;
 

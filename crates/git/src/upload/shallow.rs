@@ -6,7 +6,7 @@ use gix::hash::ObjectId;
 
 use super::negotiate::commits_of;
 use super::{Fetch, UploadError, hidden};
-use crate::objects::Objects;
+use crate::objects::{Objects, ReadError};
 use crate::refs::RefSnapshot;
 use crate::walk::{self, Grafts};
 
@@ -66,7 +66,8 @@ pub(crate) fn plan(
     Ok(plan)
 }
 
-type Extent = (HashSet<ObjectId>, HashSet<ObjectId>);
+/// The commits inside, and those of them at which history is cut.
+pub(crate) type Extent = (HashSet<ObjectId>, HashSet<ObjectId>);
 
 /// The commits that the client will have, and those of them whose parents it will not.
 fn extent(
@@ -79,13 +80,13 @@ fn extent(
     let tips = commits_of(objects, &fetch.wants);
     if let Some(depth) = fetch.deepen.depth {
         if depth >= ALL_HISTORY {
-            return by_depth(objects, &tips, u32::MAX);
+            return Ok(by_depth(objects, &tips, u32::MAX)?);
         }
         if fetch.deepen.relative {
             let starts: Vec<ObjectId> = ends.iter().copied().collect();
-            return by_depth(objects, &starts, depth.saturating_add(1));
+            return Ok(by_depth(objects, &starts, depth.saturating_add(1))?);
         }
-        return by_depth(objects, &tips, depth);
+        return Ok(by_depth(objects, &tips, depth)?);
     }
     let mut not = Vec::new();
     for name in &fetch.deepen.not {
@@ -126,7 +127,11 @@ fn extent(
 }
 
 /// Breadth first from `starts`, which have depth 1.
-fn by_depth(objects: &Objects, starts: &[ObjectId], depth: u32) -> Result<Extent, UploadError> {
+pub(crate) fn by_depth(
+    objects: &Objects,
+    starts: &[ObjectId],
+    depth: u32,
+) -> Result<Extent, ReadError> {
     let mut at: HashMap<ObjectId, u32> = HashMap::new();
     let mut queue = VecDeque::new();
     for id in starts {

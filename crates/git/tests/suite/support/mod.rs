@@ -105,6 +105,16 @@ impl Site {
         );
     }
 
+    /// Hides refs with this prefix from fetches.
+    pub(crate) fn hide(&self, prefix: &str) {
+        let mut upload = self
+            .state
+            .upload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        upload.hidden_prefixes.push(prefix.to_owned());
+    }
+
     /// A clone of the served repository.
     pub(crate) fn clone_to(&self, name: &str, options: &[&str]) -> Result<Work> {
         let path = self.path(name);
