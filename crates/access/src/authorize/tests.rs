@@ -1,0 +1,1 @@
+//! Tests of `authorize` on temporary stores.

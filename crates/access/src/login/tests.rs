@@ -1,0 +1,1 @@
+//! Tests of `login` on temporary stores.

@@ -1,0 +1,1 @@
+//! Tests of `session` on temporary stores.
