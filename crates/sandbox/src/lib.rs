@@ -19,13 +19,22 @@
 //! If the launcher ends, every jail ends; if the caller ends, the launcher ends.
 
 mod caps;
+mod cgroup;
 mod error;
 mod facts;
+mod init;
 mod jail;
+mod landlock;
 mod launcher;
+mod probe;
+mod procfs;
 mod protocol;
 mod reexec;
+mod seccomp;
+mod server;
+mod slots;
 mod spec;
+mod sys;
 mod wire;
 
 pub use error::{CreateError, ExecError, FileError, LostError, StartError, UnpackError};
@@ -35,6 +44,7 @@ pub use facts::{
 };
 pub use jail::{Exec, Jail, pipe};
 pub use launcher::Launcher;
+pub use probe::probe;
 pub use reexec::dispatch_reexec;
 pub use spec::{
     DefenceOff, ExecSpec, ExitStatus, IDS_PER_SLOT, JailSpec, LandlockRules, LauncherConfig,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CreateError, ExecError, FileError};
-use crate::facts::{Facts, Finding, LayerFacts, LayerLimits, Residue, Usage, View};
+use crate::facts::{Facts, LayerFacts, LayerLimits, Residue, Usage, View};
 use crate::spec::{ExitStatus, JailSpec, LauncherConfig};
 
 /// Caller to launcher, on its main channel.
@@ -174,6 +174,3 @@ pub(crate) struct MountAt {
     /// Whether the mount is of a file.
     pub(crate) file: bool,
 }
-
-/// Findings travel whole.
-pub(crate) type Findings = Vec<Finding>;

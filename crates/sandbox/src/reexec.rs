@@ -1,5 +1,8 @@
 //! The hidden word by which the binary starts itself again as the launcher.
 
+use crate::wire::Channel;
+use crate::{server, sys};
+
 /// First argument of the launcher process.
 pub(crate) const LAUNCHER_WORD: &str = "sandbox-launcher";
 
@@ -8,8 +11,25 @@ pub(crate) const LAUNCHER_WORD: &str = "sandbox-launcher";
 pub fn dispatch_reexec() {
     if std::env::args_os()
         .nth(1)
-        .is_some_and(|word| word == LAUNCHER_WORD)
+        .is_none_or(|word| word != LAUNCHER_WORD)
     {
-        std::process::exit(70);
+        return;
     }
+    match channel_on_stdin() {
+        Ok(channel) => server::run(channel),
+        Err(e) => {
+            eprintln!("sandbox launcher: {e}; it is not meant to be started by hand");
+            std::process::exit(70);
+        }
+    }
+}
+
+/// The channel came as standard input; a harmless file takes its place.
+fn channel_on_stdin() -> std::io::Result<Channel> {
+    let stdin = std::io::stdin();
+    let fd = rustix::io::fcntl_dupfd_cloexec(&stdin, 3)?;
+    rustix::net::sockopt::socket_type(&fd)?;
+    let null = std::fs::File::open("/dev/null")?;
+    sys::dup_onto(std::os::fd::AsFd::as_fd(&null), 0)?;
+    Ok(Channel::from(fd))
 }
