@@ -91,7 +91,8 @@ CREATE TABLE job (
 CREATE INDEX job_claim ON job (label_set, turn, id) WHERE turn IS NOT NULL;
 CREATE INDEX job_turn ON job (repo, turn) WHERE turn IS NOT NULL;
 CREATE INDEX job_lease ON job (lease_until_ms) WHERE lease_until_ms IS NOT NULL;
-CREATE INDEX job_waiting ON job (state, turn, id) WHERE state IN ('held', 'blocked', 'queued');
+CREATE INDEX job_order ON job (turn, id) WHERE turn IS NOT NULL;
+CREATE INDEX job_waiting ON job (state, id) WHERE state IN ('held', 'blocked', 'queued');
 
 -- How far the queue has got: the turn of the job handed out last.
 CREATE TABLE queue_turn (

@@ -60,7 +60,7 @@ fn try_advance(tx: &mut Tx<'_>, by: &By<'_>, id: RunId) -> Result<(), QueueError
             None => plan.insert(Plan::load(tx, &run)?),
         };
         for key in ready {
-            decide(tx, by, &run, plan, &groups, key, legs.len())?;
+            decide(tx, by, &run, plan, &groups, key)?;
         }
     }
     let legs = sql::legs(tx, id)?;
@@ -202,7 +202,6 @@ fn decide(
     plan: &Plan,
     groups: &Groups<'_>,
     key: &str,
-    jobs: usize,
 ) -> Result<(), QueueError> {
     let ancestors = groups.ancestors(key);
     let results: Vec<Outcome> = ancestors.iter().map(|a| groups.result(a)).collect();
@@ -230,7 +229,10 @@ fn decide(
         }
         Decision::Skip(reason) => end(tx, Outcome::Skipped, &reason),
         Decision::Fail(reason) => end(tx, Outcome::Failure, &reason),
-        Decision::Run(legs) if jobs + legs.len() > RUN_JOBS => {
+        Decision::Run(legs)
+            if sql::count_jobs(tx, run.id)? + legs.len().saturating_sub(groups.of(key).len())
+                > RUN_JOBS =>
+        {
             let reason = format!(
                 "the run would have more than {RUN_JOBS} jobs; split the workflow, or its matrix"
             );

@@ -46,3 +46,6 @@ pub const MIGRATIONS: store::Migrations = store::Migrations {
     owner: "queue",
     files: &[("0001_queue", include_str!("../migrations/0001_queue.sql"))],
 };
+
+#[cfg(test)]
+mod tests;

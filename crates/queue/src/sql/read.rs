@@ -48,7 +48,7 @@ pub(crate) fn runs_of_query(filter: &RunFilter) -> String {
         }
     }
     // Every parameter is named once, so that all four can always be bound.
-    text + " AND (?4, ?5, ?6) IS NOT 0 ORDER BY r.number DESC LIMIT ?3"
+    text + " AND ?4 IS ?4 AND ?5 IS ?5 AND ?6 IS ?6 ORDER BY r.number DESC LIMIT ?3"
 }
 
 pub(crate) fn runs_of(db: &Db, repo: RepoId, filter: &RunFilter) -> Result<Vec<RunRow>> {
@@ -288,8 +288,6 @@ pub(crate) struct Leg {
     pub(crate) max_parallel: Option<u32>,
     pub(crate) fail_fast: bool,
     pub(crate) has_turn: bool,
-    pub(crate) cancel_asked: bool,
-    pub(crate) started_ms: Option<i64>,
     pub(crate) outputs: String,
     pub(crate) round: i64,
 }
@@ -297,7 +295,7 @@ pub(crate) struct Leg {
 pub(crate) fn legs(db: &Db, run: RunId) -> Result<Vec<Leg>> {
     db.prepare_cached(
         "SELECT id, key, leg, name, position, needs, state, outcome, forgiven, max_parallel,
-         fail_fast, turn IS NOT NULL, cancel_asked_ms IS NOT NULL, started_ms, outputs, round
+         fail_fast, turn IS NOT NULL, outputs, round
          FROM job WHERE run = ?1 ORDER BY position, leg",
     )?
     .query_map([run.0], |row| {
@@ -314,10 +312,8 @@ pub(crate) fn legs(db: &Db, run: RunId) -> Result<Vec<Leg>> {
             max_parallel: row.get(9)?,
             fail_fast: row.get(10)?,
             has_turn: row.get(11)?,
-            cancel_asked: row.get(12)?,
-            started_ms: row.get(13)?,
-            outputs: row.get(14)?,
-            round: row.get(15)?,
+            outputs: row.get(12)?,
+            round: row.get(13)?,
         })
     })?
     .collect()
@@ -376,4 +372,11 @@ pub(crate) fn run_of(db: &Db, job: JobId) -> Result<Option<(RunId, String)>> {
     db.prepare_cached("SELECT run, name FROM job WHERE id = ?1")?
         .query_row([job.0], |row| Ok((RunId(row.get(0)?), row.get(1)?)))
         .optional()
+}
+
+pub(crate) fn count_jobs(db: &Db, run: RunId) -> Result<usize> {
+    let count: i64 = db
+        .prepare_cached("SELECT count(*) FROM job WHERE run = ?1")?
+        .query_row([run.0], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
