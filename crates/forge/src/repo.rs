@@ -280,4 +280,4 @@ pub(crate) fn key(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

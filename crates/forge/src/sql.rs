@@ -443,3 +443,26 @@ pub(crate) fn open_intents(db: &Db) -> rusqlite::Result<Vec<Push>> {
         .map(|push| with_refs(db, push))
         .collect()
 }
+
+/// Fills the namespace 1 with `repos` rows, for the test of the listing's plan.
+#[cfg(test)]
+pub(crate) fn fill(tx: &Tx<'_>, repos: i64) -> rusqlite::Result<usize> {
+    tx.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1)
+         INSERT INTO repo (owner, name, name_key, visibility, default_branch, description,
+            created_ms, active_ms)
+         SELECT 1, 'r' || i, 'r' || i, 'public', 'main', '', i, i FROM n",
+        [repos],
+    )
+}
+
+/// How SQLite would answer a listing.
+#[cfg(test)]
+pub(crate) fn plan_of_list(db: &Db, query: &Query) -> rusqlite::Result<String> {
+    let (text, values) = listing(query, 50);
+    let steps = db
+        .prepare(&format!("EXPLAIN QUERY PLAN {text}"))?
+        .query_map(params_from_iter(values), |row| row.get(3))?
+        .collect::<rusqlite::Result<Vec<String>>>()?;
+    Ok(steps.join("\n"))
+}
