@@ -19,6 +19,8 @@ mod scope;
 mod secrets;
 mod session;
 mod sql;
+#[cfg(test)]
+mod testing;
 mod token;
 mod user;
 mod vars;

@@ -10,6 +10,9 @@ use vocab::RepoId;
 
 use crate::sql;
 
+/// Makes an empty bare repository in a directory, with a default branch of that short name.
+pub type Init = dyn Fn(&Path, &str) -> Result<(), Box<dyn Error + Send + Sync>>;
+
 /// Where repos lie and how an empty one is made.
 ///
 /// `init` gets the directory and the default branch's short name. What it makes must be durable
@@ -18,7 +21,7 @@ pub struct Disk<'a> {
     /// The data directory.
     pub data: &'a Path,
     /// Makes an empty bare repository (the `git` crate's `Repository::init_bare`).
-    pub init: &'a dyn Fn(&Path, &str) -> Result<(), Box<dyn Error + Send + Sync>>,
+    pub init: &'a Init,
 }
 
 /// Why a repo's directory cannot be made, removed or listed.

@@ -14,14 +14,14 @@ mod recover;
 mod repo;
 mod sql;
 
-pub use disk::{Disk, DiskError, Swept, remove_files, repo_dir, sweep};
+pub use disk::{Disk, DiskError, Init, Swept, remove_files, repo_dir, sweep};
 pub use list::{Cursor, Query, count, list};
 pub use oid::{Oid, OidError};
 pub use push::{
     Push, PushError, PushRef, PushState, RefKind, RefStatus, RefUpdate, begin_push, complete_push,
     push, pushes, record_fetch, record_refused_push, withdraw_push,
 };
-pub use recover::{LookError, RecoverError, Settled, open_intents, recover};
+pub use recover::{Look, LookError, RecoverError, Settled, open_intents, recover};
 pub use repo::{
     ChangeError, CreateError, Founder, Namespace, NamespaceKind, NewRepo, Repo, by_id, by_path,
     create_repo, delete_repo, namespace, rename_repo, set_size, set_visibility,

@@ -12,6 +12,9 @@ use crate::{Oid, Push, PushError, PushState, RefUpdate, sql};
 /// Why a ref cannot be looked up.
 pub type LookError = Box<dyn Error + Send + Sync>;
 
+/// Finds where a ref of a repo stands on disk; none when it does not exist.
+pub type Look<'a> = dyn FnMut(RepoId, &str) -> Result<Option<Oid>, LookError> + 'a;
+
 /// Why an open push cannot be settled.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
@@ -65,7 +68,7 @@ pub fn recover(
     tx: &mut Tx<'_>,
     log: &Auditor,
     intent: Push,
-    look: &mut dyn FnMut(RepoId, &str) -> Result<Option<Oid>, LookError>,
+    look: &mut Look<'_>,
 ) -> Result<Settled, RecoverError> {
     let mut moved = Vec::new();
     let mut refused = Vec::new();
