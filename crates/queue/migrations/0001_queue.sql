@@ -82,6 +82,7 @@ CREATE TABLE job (
     started_ms INTEGER,
     finished_ms INTEGER,
     outputs TEXT NOT NULL DEFAULT '{}',
+    -- What of its plan is this leg's own: JSON of the planned leg.
     spec TEXT,
     CHECK ((state = 'finished') = (outcome IS NOT NULL)),
     CHECK ((state IN ('leased', 'running')) = (lease_until_ms IS NOT NULL)),

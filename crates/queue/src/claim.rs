@@ -3,12 +3,13 @@
 use std::time::SystemTime;
 
 use audit::{Auditor, Entry, Kind, Who};
+use serde_json::{Map, Value};
 use store::{Change, Tx};
 use vocab::{JobId, Outcome, unix_ms};
 
 use crate::advance::{Groups, advance, end_unheld, normal_label};
 use crate::by::{By, about};
-use crate::plan::RunContexts;
+use crate::plan::Plan;
 use crate::{Claimed, Offer, QueueError, sql};
 
 /// How many broken rows one claim ends before it leaves the rest to the next.
@@ -67,17 +68,22 @@ fn hand_out(
         reason,
     };
     let text = sql::spec(tx, id)?.ok_or_else(|| unreadable("it was never planned".into()))?;
-    let spec = serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
     let (run, _) = sql::run_of(tx, id)?.ok_or(QueueError::NoJob(id))?;
     let run = sql::run(tx, run)?.ok_or(QueueError::NoRun(run))?;
-    let contexts = RunContexts::load(tx, &run)?;
-    let legs = sql::legs(tx, run.id)?;
+    let plan = Plan::load(tx, &run)?;
+    let spec = plan.spec(&text).map_err(unreadable)?;
+    let contexts = plan.into_contexts();
 
     let until = unix_ms(by.now + offer.lease);
     let fence = sql::lease(tx, by.now_ms(), id, &offer.runner, until)?
         .ok_or_else(|| unreadable("it is not claimable".into()))?;
     sql::set_queue_turn(tx, turn)?;
     let job = sql::job(tx, id)?.ok_or(QueueError::NoJob(id))?;
+    let needs = if job.needs.is_empty() {
+        Value::Object(Map::new())
+    } else {
+        Groups::new(&sql::legs(tx, run.id)?).context(&job.key)
+    };
     let entry = about(Entry::success(Kind::JobAssigned), run.id, (id, &job.name))
         .detail("runner", offer.runner.clone())
         .detail("attempt", fence.attempt.0)
@@ -91,7 +97,7 @@ fn hand_out(
         github: contexts.github,
         inputs: contexts.inputs,
         vars: contexts.vars,
-        needs: Groups::new(&legs).context(&job.key),
+        needs,
         lease_until_ms: until,
         run,
         job,

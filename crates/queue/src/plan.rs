@@ -39,11 +39,6 @@ pub(crate) struct RunContexts {
 
 impl RunContexts {
     /// Reads them, with the run's own numbers filled in.
-    pub(crate) fn load(db: &Db, run: &RunRow) -> Result<Self, QueueError> {
-        let text = sql::plan(db, run.id)?.ok_or_else(|| unreadable(run, "it has no plan"))?;
-        Self::parse(run, &text)
-    }
-
     fn parse(run: &RunRow, text: &sql::PlanText) -> Result<Self, QueueError> {
         let mut github: Value = from_text(run, &text.github)?;
         if let Some(github) = github.as_object_mut() {
@@ -143,10 +138,24 @@ impl Plan {
             Ok(legs) => legs,
             Err(problem) => return Decision::Fail(problem.to_string()),
         };
-        Decision::Run(legs.into_iter().map(|leg| self.planned(job, leg)).collect())
+        Decision::Run(legs.iter().map(Self::planned).collect())
     }
 
-    fn planned(&self, job: &workflow::Job, leg: workflow::Leg) -> PlannedLeg {
+    /// What a runner is given for a leg that was planned earlier; `text` is what was kept of it.
+    pub(crate) fn spec(&self, text: &str) -> Result<JobSpec, String> {
+        let leg: workflow::Leg = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        match self.workflow.job(&leg.job) {
+            Some(job) => Ok(JobSpec::new(&self.workflow, job, leg)),
+            None => Err(format!("its workflow has no job '{}'", leg.job)),
+        }
+    }
+
+    /// The contexts that belong to the run as a whole.
+    pub(crate) fn into_contexts(self) -> RunContexts {
+        self.contexts
+    }
+
+    fn planned(leg: &workflow::Leg) -> PlannedLeg {
         let mut labels = leg.runs_on.labels.clone();
         labels.extend(
             leg.runs_on
@@ -165,7 +174,7 @@ impl Plan {
             max_parallel: leg.max_parallel,
             fail_fast: leg.fail_fast,
             forgiven: leg.continue_on_error,
-            spec: to_text(&JobSpec::new(&self.workflow, job, leg)),
+            spec: to_text(leg),
         }
     }
 }
