@@ -42,7 +42,13 @@ struct Shared {
 pub enum AppendError {
     /// The database refused.
     #[error("cannot append to the audit log, so nothing was changed; run `cofferdam fsck`")]
-    Database(#[from] rusqlite::Error),
+    Database(#[source] rusqlite::Error),
+    /// The disk is full.
+    #[error(
+        "no space left for the audit log, so nothing was changed; free space in the data \
+         directory, then try again"
+    )]
+    Full,
     /// The details are too long.
     #[error(
         "audit entry {kind} would be {size_bytes} bytes long; at most {} are kept",
@@ -54,6 +60,15 @@ pub enum AppendError {
         /// How long its line would be.
         size_bytes: usize,
     },
+}
+
+impl From<rusqlite::Error> for AppendError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Database(error),
+        }
+    }
 }
 
 struct Opening {

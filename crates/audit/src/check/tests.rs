@@ -316,3 +316,23 @@ fn an_entry_without_bounds_is_refused() {
         Err(Error::Append(AppendError::TooLong { .. }))
     ));
 }
+
+#[test]
+fn without_space_the_action_is_undone_and_said_so() {
+    let bed = bed();
+    append(&bed, push());
+    let refused = bed.store.write::<(), Error>(|tx| {
+        tx.execute_batch("CREATE TABLE acted (x INT) STRICT; PRAGMA max_page_count = 1")?;
+        loop {
+            bed.log.append(tx, &dev(), push())?;
+        }
+    });
+    assert!(matches!(refused, Err(Error::Append(AppendError::Full))));
+    assert_eq!(list(&bed, &Filter::default()), [0]);
+    assert!(alter(&bed, "PRAGMA max_page_count = 1000000").is_empty());
+    let acted = bed
+        .store
+        .write::<_, Error>(|tx| Ok(tx.execute_batch("SELECT * FROM acted")?));
+    assert!(acted.is_err(), "the action is undone");
+    assert_eq!(append(&bed, push()), Seq(1));
+}
