@@ -1,9 +1,9 @@
 //! What the runner asks of anything that can hold a job: the embedded sandbox, later a container
 //! engine, a pod or a virtual machine. Every maker passes the same tests.
 
-use std::io::Read;
 use std::net::TcpListener;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -33,16 +33,18 @@ pub trait Sandbox: Send + Sync {
     /// input is empty.
     fn exec(&self, spec: &ExecSpec, output: OwnedFd) -> Result<Box<dyn Process>, SandboxError>;
 
-    /// Unpacks a tar stream below `dest`, which is made when absent. Files belong to the job's
-    /// user; nothing is written outside `dest`, whatever the entries say.
-    fn unpack_tar(&self, dest: &str, tar: &mut dyn Read) -> Result<(), SandboxError>;
+    /// Unpacks the tar that `archive` reads (a pipe or a file) below `dest`, which is made when
+    /// absent, as files of `owner`. Nothing is written outside the sandbox, whatever the entries
+    /// say.
+    fn unpack_tar(&self, dest: &str, archive: OwnedFd, owner: User) -> Result<(), SandboxError>;
 
-    /// At most `limit` bytes from the start of a regular file, `None` when there is no such file.
-    /// Never follows the file itself out of the sandbox.
-    fn read_file(&self, path: &str, limit: u64) -> Result<Option<FileText>, SandboxError>;
+    /// A file's content, `None` when there is no such file.
+    ///
+    /// Errors: `TooLarge` above `limit` bytes.
+    fn read_file(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SandboxError>;
 
-    /// The names in a directory, `None` when there is no such directory.
-    fn list_dir(&self, path: &str) -> Result<Option<Vec<String>>, SandboxError>;
+    /// Makes a directory and those above it; present is fine.
+    fn mkdir(&self, path: &str, mode: u32, owner: User) -> Result<(), SandboxError>;
 
     /// Removes a file or a whole directory; absent is fine.
     fn remove(&self, path: &str) -> Result<(), SandboxError>;
@@ -53,7 +55,7 @@ pub trait Sandbox: Send + Sync {
     /// What the job has used so far, as counted by the kernel.
     fn usage(&self) -> Result<Usage, SandboxError>;
 
-    /// The programs that run in it now, besides its init.
+    /// The programs that run in it now, besides its init. For the receipt, at the job's end.
     fn processes(&self) -> Result<Vec<LiveProcess>, SandboxError>;
 
     /// Ends every program in it at once; the sandbox itself lives on.
@@ -63,8 +65,8 @@ pub trait Sandbox: Send + Sync {
     /// whoever takes it serves the job's endpoint. `None` when it was taken or never made.
     fn take_listener(&self) -> Option<TcpListener>;
 
-    /// Ends the sandbox, removes all that was its own, and says what was found left behind.
-    fn destroy(self: Box<Self>) -> Residue;
+    /// Ends the sandbox, removes all that was its own, and searches for what is left of it.
+    fn destroy(self: Box<Self>) -> Ended;
 }
 
 /// One program that runs in a sandbox.
@@ -101,8 +103,8 @@ pub struct ImageFacts {
     pub name: String,
     /// Digest of its manifest.
     pub digest: Digest,
-    /// Digests of its unpacked layers, lowest first.
-    pub layers: Vec<Digest>,
+    /// Directories of its unpacked layers, lowest first.
+    pub layers: Vec<PathBuf>,
     /// `NAME=value`, from its configuration.
     pub env: Vec<String>,
     /// Its configured user, empty for root.
@@ -161,6 +163,8 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+    /// The whole sandbox ended under it.
+    SandboxLost,
 }
 
 impl Exit {
@@ -170,6 +174,7 @@ impl Exit {
         match self {
             Self::Code(code) => code,
             Self::Signal(signal) => 128 + signal,
+            Self::SandboxLost => 137,
         }
     }
 }
@@ -183,15 +188,6 @@ pub enum Signal {
     Terminate,
     /// Ends at once.
     Kill,
-}
-
-/// The start of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileText {
-    /// Its first bytes, no more than asked for.
-    pub bytes: Vec<u8>,
-    /// Whether there was more.
-    pub truncated: bool,
 }
 
 /// One program that runs in a sandbox, as its own `/proc` shows it.
@@ -233,10 +229,8 @@ pub struct Facts {
     pub limits: Vec<Limit>,
     /// The network interfaces in its namespace.
     pub interfaces: Vec<String>,
-    /// What its root file system is made of.
+    /// What its root directory is, and what of it can be written (`mountinfo`).
     pub root: String,
-    /// Whether the sandbox had been warmed before the job came; no program of anybody ran in it.
-    pub warm: bool,
 }
 
 /// One limit as the kernel holds it.
@@ -278,8 +272,17 @@ pub struct Residue {
     pub searched: Vec<String>,
     /// What was there and should not have been.
     pub found: Vec<String>,
-    /// Whether all that was the sandbox's own is gone.
-    pub removed: bool,
+    /// What could not be searched, and why.
+    pub not_searched: Vec<String>,
+}
+
+/// The end of a sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// What the search found.
+    pub residue: Residue,
+    /// The last word of the counters, when they could still be read.
+    pub usage: Option<Usage>,
 }
 
 /// Why no sandbox could be had.
@@ -322,6 +325,12 @@ pub enum SandboxError {
         /// What is known about it.
         reason: String,
     },
+    /// There is no such program.
+    #[error("program '{program}' was not found in the sandbox")]
+    NoProgram {
+        /// The first word of the command.
+        program: String,
+    },
     /// The program could not be started.
     #[error("'{program}' could not be started: {reason}")]
     Exec {
@@ -340,12 +349,12 @@ pub enum SandboxError {
         /// Why.
         reason: String,
     },
-    /// Anything else.
-    #[error("{what} failed: {reason}")]
-    Other {
-        /// What was tried.
-        what: &'static str,
-        /// Why.
-        reason: String,
+    /// A file is larger than the caller takes.
+    #[error("{path} is larger than {limit} bytes")]
+    TooLarge {
+        /// Inside path.
+        path: String,
+        /// The bound.
+        limit: u64,
     },
 }

@@ -25,8 +25,8 @@ pub(crate) enum FileError {
         line: usize,
         delimiter: String,
     },
-    #[error("{file} is larger than {} MiB; write large data to a file in the workspace", FILE_BYTES >> 20)]
-    TooLarge { file: &'static str },
+    #[error("{file} is larger than {limit} bytes; write large data to a file in the workspace")]
+    TooLarge { file: &'static str, limit: u64 },
 }
 
 /// The pairs in a file of `name=value` and `name<<DELIMITER` blocks, in order.

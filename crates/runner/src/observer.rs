@@ -113,3 +113,20 @@ pub struct Annotation {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub end_column: Option<u32>,
 }
+
+impl Annotation {
+    /// A remark about no file in particular.
+    #[must_use]
+    pub fn new(level: Level, message: &str) -> Self {
+        Self {
+            level,
+            message: message.to_owned(),
+            title: None,
+            file: None,
+            line: None,
+            end_line: None,
+            column: None,
+            end_column: None,
+        }
+    }
+}

@@ -79,10 +79,8 @@ pub struct Root {
     /// Digest of its manifest.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub digest: Option<Digest>,
-    /// As the sandbox describes its mounts.
+    /// What the root directory is, and what of it could be written, by `mountinfo`.
     pub mounts: String,
-    /// Whether the sandbox stood ready, empty, before the job came.
-    pub warm: bool,
 }
 
 /// What a job could reach.
@@ -190,27 +188,28 @@ impl Receipt {
             Some(digest) => format!("image {} {digest}", self.root.image),
             None => "the host's own /usr, read-only".to_owned(),
         };
-        push(lines, "root", root, &self.root.mounts);
-        let found = if self.residue.found.is_empty() {
-            format!(
-                "nothing left behind; searched {}",
-                or_none(&self.residue.searched, ", ")
-            )
-        } else {
-            format!("LEFT BEHIND: {}", self.residue.found.join("; "))
-        };
-        push(lines, "residue", found, "search after the end");
-        let removed = if self.residue.removed {
-            "sandbox removed"
-        } else {
-            "SANDBOX NOT FULLY REMOVED"
-        };
         push(
             lines,
-            "teardown",
-            removed.to_owned(),
-            "search after the end",
+            "root",
+            format!("{root}; {}", self.root.mounts),
+            "order, mountinfo",
         );
+        let residue = &self.residue;
+        let found = if !residue.found.is_empty() {
+            format!("LEFT BEHIND: {}", residue.found.join("; "))
+        } else if residue.searched.is_empty() {
+            "NOT SEARCHED".to_owned()
+        } else {
+            format!(
+                "nothing left behind; searched {}",
+                residue.searched.join(", ")
+            )
+        };
+        push(lines, "residue", found, "search after the end");
+        if !residue.not_searched.is_empty() {
+            let value = residue.not_searched.join("; ");
+            push(lines, "not searched", value, "search after the end");
+        }
         let left: Vec<String> = self
             .background
             .iter()

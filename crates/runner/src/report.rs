@@ -49,3 +49,41 @@ pub struct JobReport {
     /// was ever made.
     pub receipt: Option<Receipt>,
 }
+
+impl StepReport {
+    /// A step that has just started.
+    pub(crate) fn new(name: &str, id: &str, started_ms: i64) -> Self {
+        Self {
+            name: name.to_owned(),
+            id: id.to_owned(),
+            outcome: Outcome::Success,
+            conclusion: Outcome::Success,
+            exit_code: None,
+            reason: String::new(),
+            summary: String::new(),
+            started_ms,
+            finished_ms: started_ms,
+        }
+    }
+
+    pub(crate) fn end(&mut self, outcome: Outcome, reason: String, at_ms: i64) {
+        self.outcome = outcome;
+        self.conclusion = outcome;
+        self.reason = reason;
+        self.finished_ms = at_ms;
+    }
+}
+
+impl JobReport {
+    /// A job that never had a sandbox.
+    pub(crate) fn refused(reason: String, setup: StepReport, annotations: Vec<Annotation>) -> Self {
+        Self {
+            outcome: Outcome::Failure,
+            reason,
+            outputs: Vec::new(),
+            steps: vec![setup],
+            annotations,
+            receipt: None,
+        }
+    }
+}

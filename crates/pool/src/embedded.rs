@@ -1,0 +1,504 @@
+//! The executor that needs nothing but this host: each job in a jail of its own.
+
+use std::collections::HashSet;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use runner::executor::{
+    AttemptSpec, Ended, ExecSpec, Executor, ExecutorError, Exit, Facts, Layer, Limit, LiveProcess,
+    Process, Residue, Sandbox, SandboxError, Signal, Usage, User,
+};
+use sandbox::{ExecError, ExitStatus, FileError, Jail, JailSpec, Launcher, Root};
+use vocab::Fence;
+
+/// Port on a job's own 127.0.0.1 at which the appliance serves it.
+pub const SERVICE_PORT: u16 = 8470;
+
+/// Holds jobs in jails that one launcher makes.
+#[derive(Debug)]
+pub struct Embedded {
+    launcher: Arc<Launcher>,
+    live: Arc<Mutex<HashSet<Fence>>>,
+    off: sandbox::DefenceOff,
+}
+
+impl Embedded {
+    /// Jobs go into jails of this launcher.
+    #[must_use]
+    pub fn new(launcher: Arc<Launcher>) -> Self {
+        Self {
+            launcher,
+            live: Arc::default(),
+            off: sandbox::DefenceOff::default(),
+        }
+    }
+
+    /// The same with layers left out: for the control runs of tests. A launcher in service
+    /// refuses it.
+    #[must_use]
+    pub fn without(self, off: sandbox::DefenceOff) -> Self {
+        Self { off, ..self }
+    }
+
+    fn jail_spec(&self, attempt: &AttemptSpec) -> JailSpec {
+        let root = match &attempt.image {
+            Some(image) => Root::Layers(image.layers.clone()),
+            None => Root::HostUsr,
+        };
+        let asked = &attempt.limits;
+        JailSpec {
+            hostname: attempt.hostname.clone(),
+            limits: sandbox::Limits {
+                memory_bytes: asked.memory_bytes,
+                pids: asked.pids,
+                cpu_millis: Some(asked.cpu_millis),
+                disk_bytes: asked.disk_bytes,
+                file_size_bytes: asked.disk_bytes,
+                ..sandbox::Limits::default()
+            },
+            service_port: Some(SERVICE_PORT),
+            off: self.off,
+            ..JailSpec::new(root)
+        }
+    }
+}
+
+impl Executor for Embedded {
+    fn kind(&self) -> &'static str {
+        "embedded"
+    }
+
+    fn probe(&self) -> Result<Vec<Layer>, ExecutorError> {
+        let unavailable = |reason: String| ExecutorError::Unavailable { reason };
+        let spec = JailSpec::new(Root::HostUsr);
+        let jail = self
+            .launcher
+            .create(&spec)
+            .map_err(|e| unavailable(e.to_string()))?;
+        let facts = jail.facts().map_err(|e| unavailable(e.to_string()))?;
+        jail.destroy().map_err(|e| unavailable(e.to_string()))?;
+        Ok(layers(&facts))
+    }
+
+    fn prepare(&self, attempt: &AttemptSpec) -> Result<Box<dyn Sandbox>, ExecutorError> {
+        let place = Place::take(&self.live, attempt.fence)?;
+        let jail = self
+            .launcher
+            .create(&self.jail_spec(attempt))
+            .map_err(|e| ExecutorError::Failed {
+                reason: e.to_string(),
+            })?;
+        Ok(Box::new(EmbeddedSandbox {
+            jail,
+            listener: Mutex::new(true),
+            _place: place,
+        }))
+    }
+
+    fn list(&self) -> Result<Vec<Fence>, ExecutorError> {
+        Ok(self
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .copied()
+            .collect())
+    }
+}
+
+/// An attempt's entry among the live ones; gone when its sandbox is.
+#[derive(Debug)]
+struct Place {
+    live: Arc<Mutex<HashSet<Fence>>>,
+    fence: Fence,
+}
+
+impl Place {
+    fn take(live: &Arc<Mutex<HashSet<Fence>>>, fence: Fence) -> Result<Self, ExecutorError> {
+        if live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(fence)
+        {
+            Ok(Self {
+                live: live.clone(),
+                fence,
+            })
+        } else {
+            let attempt = format!("{} of {}", fence.attempt, fence.job.tagged());
+            Err(ExecutorError::AlreadyPrepared { attempt })
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.fence);
+    }
+}
+
+struct EmbeddedSandbox {
+    jail: Jail,
+    /// Whether the listener has not been taken yet.
+    listener: Mutex<bool>,
+    _place: Place,
+}
+
+impl Sandbox for EmbeddedSandbox {
+    fn exec(&self, spec: &ExecSpec, output: OwnedFd) -> Result<Box<dyn Process>, SandboxError> {
+        let program = spec.argv.first().cloned().unwrap_or_default();
+        let failed = |reason: String| SandboxError::Exec {
+            program: program.clone(),
+            reason,
+        };
+        let errors = output.try_clone().map_err(|e| failed(e.to_string()))?;
+        let exec = self.jail.exec(sandbox::ExecSpec {
+            argv: spec.argv.clone(),
+            env: spec.env.clone(),
+            cwd: spec.cwd.clone(),
+            uid: spec.user.uid,
+            gid: spec.user.gid,
+            stdout: Some(output),
+            stderr: Some(errors),
+            ..sandbox::ExecSpec::default()
+        });
+        match exec {
+            Ok(exec) => Ok(Box::new(EmbeddedProcess(exec))),
+            Err(ExecError::JailLost) => Err(gone(ExecError::JailLost.to_string())),
+            Err(ExecError::NotFound { program }) => Err(SandboxError::NoProgram { program }),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    fn unpack_tar(&self, dest: &str, archive: OwnedFd, owner: User) -> Result<(), SandboxError> {
+        match self.jail.unpack_tar(dest, archive, (owner.uid, owner.gid)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(file_error("unpacking into", dest, error)),
+        }
+    }
+
+    fn read_file(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SandboxError> {
+        match self.jail.read_file(path, limit) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(file_error("reading", path, error)),
+        }
+    }
+
+    fn mkdir(&self, path: &str, mode: u32, owner: User) -> Result<(), SandboxError> {
+        let made = self.jail.mkdir(path, mode, (owner.uid, owner.gid));
+        made.map_err(|error| file_error("making", path, error))
+    }
+
+    fn remove(&self, path: &str) -> Result<(), SandboxError> {
+        self.jail
+            .remove(path)
+            .map_err(|error| file_error("removing", path, error))
+    }
+
+    fn facts(&self) -> Result<Facts, SandboxError> {
+        let facts = self.jail.facts().map_err(|e| gone(e.to_string()))?;
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        Ok(Facts {
+            host: facts.host.clone(),
+            kernel: facts.kernel.clone(),
+            boot_id: boot_id.map_or_else(|e| format!("not readable: {e}"), |t| t.trim().to_owned()),
+            layers: layers(&facts),
+            uid_map: facts
+                .uid_map
+                .iter()
+                .map(|m| [m.inside, m.outside, m.count])
+                .collect(),
+            limits: limits(&facts),
+            interfaces: facts.interfaces.clone(),
+            root: root(&facts),
+        })
+    }
+
+    fn usage(&self) -> Result<Usage, SandboxError> {
+        self.jail
+            .usage()
+            .map(|u| usage(&u))
+            .map_err(|e| gone(e.to_string()))
+    }
+
+    fn processes(&self) -> Result<Vec<LiveProcess>, SandboxError> {
+        let ids = self.jail.id_base()..self.jail.id_base() + sandbox::IDS_PER_SLOT;
+        let entries = std::fs::read_dir("/proc").map_err(|e| SandboxError::File {
+            what: "reading",
+            path: "/proc of the host".to_owned(),
+            reason: e.to_string(),
+        })?;
+        let pids = entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+            .filter(|pid| *pid != self.jail.init_pid());
+        Ok(pids
+            .filter_map(|pid| live_process(pid, &ids))
+            .take(100)
+            .collect())
+    }
+
+    fn kill_all(&self) -> Result<(), SandboxError> {
+        self.jail.kill_all_jobs().map_err(|e| gone(e.to_string()))
+    }
+
+    fn take_listener(&self) -> Option<TcpListener> {
+        let mut there = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::take(&mut *there) {
+            return None;
+        }
+        match self.jail.listener() {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::warn!(%error, "a job's listener could not be handed on");
+                None
+            }
+        }
+    }
+
+    fn destroy(self: Box<Self>) -> Ended {
+        let before = self.jail.usage().ok().map(|u| usage(&u));
+        match self.jail.destroy() {
+            Ok(found) => Ended {
+                usage: Some(usage(&found.usage)),
+                residue: residue(&found),
+            },
+            Err(error) => Ended {
+                usage: before,
+                residue: Residue {
+                    not_searched: vec![format!("anything: {error}")],
+                    ..Residue::default()
+                },
+            },
+        }
+    }
+}
+
+struct EmbeddedProcess(sandbox::Exec);
+
+impl Process for EmbeddedProcess {
+    fn exit_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn wait(&mut self) -> Result<Exit, SandboxError> {
+        Ok(match self.0.wait(None) {
+            Some(ExitStatus::Code(code)) => Exit::Code(code),
+            Some(ExitStatus::Signal(signal)) => Exit::Signal(signal),
+            Some(ExitStatus::JailLost) | None => Exit::SandboxLost,
+        })
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), SandboxError> {
+        // signal(7): these three numbers are the same on every Linux.
+        let number = match signal {
+            Signal::Interrupt => 2,
+            Signal::Terminate => 15,
+            Signal::Kill => 9,
+        };
+        self.0.kill(number).map_err(|e| gone(e.to_string()))
+    }
+}
+
+fn gone(reason: String) -> SandboxError {
+    SandboxError::Gone { reason }
+}
+
+fn file_error(what: &'static str, path: &str, error: FileError) -> SandboxError {
+    match error {
+        FileError::TooLarge { path, max_bytes } => SandboxError::TooLarge {
+            path,
+            limit: max_bytes,
+        },
+        FileError::Exec(ExecError::JailLost) => gone(error.to_string()),
+        FileError::Failed { why, .. } => SandboxError::File {
+            what,
+            path: path.to_owned(),
+            reason: why,
+        },
+        error => SandboxError::File {
+            what,
+            path: path.to_owned(),
+            reason: error.to_string(),
+        },
+    }
+}
+
+/// A process of the slot, by the host's `/proc`: readable for everybody, whatever the job does.
+fn live_process(pid: u32, ids: &std::ops::Range<u32>) -> Option<LiveProcess> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(str::trim)
+    };
+    let uid: u32 = field("Uid")?.split_whitespace().next()?.parse().ok()?;
+    if !ids.contains(&uid) || field("State")?.starts_with('Z') {
+        return None;
+    }
+    let inside = field("NSpid")?.split_whitespace().last()?.parse().ok()?;
+    let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = String::from_utf8_lossy(&cmdline).replace('\0', " ");
+    let command = if words.trim().is_empty() {
+        field("Name")?
+    } else {
+        words.trim()
+    };
+    let command = command
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(80)
+        .collect();
+    Some(LiveProcess {
+        pid: inside,
+        command,
+    })
+}
+
+/// Every layer of the design's table, in force or not, by what the kernel said.
+fn layers(facts: &sandbox::Facts) -> Vec<Layer> {
+    let in_force = facts.layers_in_force();
+    let layer = |name: &str, detail: String, source: &str| Layer {
+        name: name.to_owned(),
+        in_force: in_force.contains(&name),
+        detail,
+        source: source.to_owned(),
+    };
+    let mut out = Vec::new();
+    let kinds = [
+        ("user namespace", "user"),
+        ("mount namespace", "mnt"),
+        ("pid namespace", "pid"),
+        ("network namespace", "net"),
+        ("ipc namespace", "ipc"),
+        ("uts namespace", "uts"),
+        ("cgroup namespace", "cgroup"),
+    ];
+    for (name, kind) in kinds {
+        let detail = match facts.namespaces.iter().find(|n| n.kind == kind) {
+            Some(n) => format!("{} beside the host's {}", n.inode, n.host_inode),
+            None => "none".to_owned(),
+        };
+        out.push(layer(name, detail, &format!("/proc/PID/ns/{kind}")));
+    }
+    let status = "/proc/PID/status";
+    out.push(layer(
+        "seccomp",
+        format!("mode {}", facts.seccomp_mode),
+        status,
+    ));
+    let caps = match facts.capabilities.len() {
+        0 => "none left".to_owned(),
+        _ => facts.capabilities.join(" "),
+    };
+    out.push(layer("dropped capabilities", caps, status));
+    out.push(layer(
+        "no_new_privs",
+        u8::from(facts.no_new_privs).to_string(),
+        status,
+    ));
+    let landlock = match facts.landlock.abi {
+        0 => "this kernel has none".to_owned(),
+        abi => format!("ABI {abi}"),
+    };
+    out.push(layer("landlock", landlock, "landlock_create_ruleset"));
+    let cgroup = format!("cgroup {} {}", facts.cgroup.version, facts.cgroup.path);
+    out.push(layer(
+        "memory limit",
+        or_none(facts.cgroup.memory_max_bytes),
+        &cgroup,
+    ));
+    out.push(layer("pids limit", or_none(facts.cgroup.pids_max), &cgroup));
+    out
+}
+
+/// Limits as read back from the control group and the process, never as asked for.
+fn limits(facts: &sandbox::Facts) -> Vec<Limit> {
+    let source = format!("cgroup {} {}", facts.cgroup.version, facts.cgroup.path);
+    let limit = |name: &str, value: Option<u64>, unit: &str, source: &str| Limit {
+        name: name.to_owned(),
+        value: value.map_or_else(|| "unlimited".to_owned(), |v| format!("{v} {unit}")),
+        source: source.to_owned(),
+    };
+    let mut out = vec![
+        limit("memory", facts.cgroup.memory_max_bytes, "bytes", &source),
+        limit("processes", facts.cgroup.pids_max, "at once", &source),
+        limit("processor", facts.cgroup.cpu_millis, "thousandths", &source),
+    ];
+    for (name, value) in &facts.rlimits {
+        out.push(limit(
+            &name.to_lowercase(),
+            Some(*value),
+            "",
+            "/proc/PID/limits",
+        ));
+    }
+    for limit in &mut out {
+        limit.value.truncate(limit.value.trim_end().len());
+    }
+    out
+}
+
+/// The root directory as `mountinfo` shows it, and what else can be written.
+fn root(facts: &sandbox::Facts) -> String {
+    let root = facts.mounts.iter().find(|m| m.target == "/");
+    let kind = root.map_or("unknown", |m| m.kind.as_str());
+    let writable: Vec<String> = facts
+        .mounts
+        .iter()
+        .filter(|m| !m.read_only && !m.target.starts_with("/proc"))
+        .map(|m| format!("{} ({})", m.target, m.kind))
+        .collect();
+    format!(
+        "{kind} over {} layers; writable: {}",
+        facts.layers.len(),
+        writable.join(", ")
+    )
+}
+
+fn usage(u: &sandbox::Usage) -> Usage {
+    Usage {
+        memory_peak_bytes: u.memory_peak_bytes,
+        pids_peak: u.pids_peak,
+        cpu_ms: Some(u.cpu_ns / 1_000_000),
+        disk_bytes: Some(u.disk_bytes),
+        oom_kills: u.oom_kills,
+        pids_refused: u.forks_refused,
+        no_route_packets: Some(u.network_attempts),
+        sources: vec![
+            "cgroup counters".to_owned(),
+            "/proc/PID/net/snmp".to_owned(),
+        ],
+    }
+}
+
+fn residue(found: &sandbox::Residue) -> Residue {
+    let kinds = [
+        ("process", &found.processes),
+        ("control group", &found.cgroups),
+        ("mount", &found.mounts),
+        ("path", &found.paths),
+    ];
+    let all = kinds
+        .iter()
+        .flat_map(|(kind, items)| items.iter().map(move |i| format!("{kind} {i}")));
+    Residue {
+        searched: vec![
+            format!("{} processes for the slot's ids", found.processes_searched),
+            format!("{} mount namespaces", found.namespaces_searched),
+            "control groups".to_owned(),
+            "the slot's paths".to_owned(),
+        ],
+        found: all.collect(),
+        not_searched: found.not_searched.clone(),
+    }
+}
+
+fn or_none(value: Option<u64>) -> String {
+    value.map_or_else(|| "unlimited".to_owned(), |v| v.to_string())
+}
