@@ -48,7 +48,7 @@ pub use session::{
 };
 pub use token::{
     NewToken, TokenCreated, TokenInfo, TokenRefused, authenticate_token, create_token,
-    revoke_token, tokens,
+    revoke_token, token, tokens,
 };
 pub use user::{
     NewUser, Role, RoleError, User, UserError, create_user, restore_user, set_password, set_role,

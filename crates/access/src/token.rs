@@ -125,6 +125,11 @@ pub fn revoke_token(
     Ok(true)
 }
 
+/// The token of that id, revoked or not.
+pub fn token(db: &Db, id: TokenId) -> rusqlite::Result<Option<TokenInfo>> {
+    sql::token(db, id)
+}
+
 /// The tokens of a user, newest first, revoked ones too.
 pub fn tokens(db: &Db, user: UserId) -> rusqlite::Result<Vec<TokenInfo>> {
     sql::tokens(db, user)
