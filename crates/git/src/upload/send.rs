@@ -5,6 +5,7 @@ use std::io::Write;
 
 use gix::hash::ObjectId;
 use gix::objs::Kind;
+use gix_pack::data::output::Count;
 
 use super::negotiate::commits_of;
 use super::shallow::Plan;
@@ -23,55 +24,63 @@ pub(crate) enum Framing {
     Bare,
 }
 
-/// Sends the pack for `fetch`, where `common` is what both sides have.
-pub(crate) fn pack(
-    repo: &Repository,
-    objects: &Objects,
-    fetch: &Fetch,
-    plan: &Plan,
-    common: &[ObjectId],
-    framing: Framing,
-    out: &mut dyn Write,
-    limits: &UploadLimits,
-) -> Result<(), UploadError> {
-    let talk = framing == Framing::Bands && !fetch.no_progress;
-    let roots = Roots::of(objects, &fetch.wants)?;
-    let mut wanted = roots.commits;
-    wanted.extend(&plan.wanted);
-    let had = commits_of(objects, common);
-    let commits = walk::difference(objects, &wanted, &had, &plan.grafts)?;
-    let mut others = roots.others;
-    if fetch.include_tag {
-        tags_along(repo, objects, &commits, &mut others, limits)?;
-    }
-    let selection = Selection {
-        commits: &commits,
-        others: &others,
-        edges: &plan.unshallow,
-        filter: fetch.filter,
-        threads: limits.threads,
-    };
-    let counts = pack::select(objects, &selection)?;
-    if talk {
-        let text = format!("Counting objects: {}, done.\n", counts.len());
-        pktline::band(out, Band::Progress, text.as_bytes())?;
-    }
-    let mut band = DataBand::new(out, framing == Framing::Bands);
-    let sent = pack::write_pack(objects, counts, limits.threads, &mut band);
-    match sent {
-        Ok(_) => band.finish()?,
-        Err(e) => {
-            drop(band);
-            if framing == Framing::Bands {
-                pktline::band(out, Band::Error, format!("{e}\n").as_bytes())?;
-            }
-            return Err(e.into());
+/// What a pack answers.
+pub(crate) struct Answer<'a> {
+    pub(crate) repo: &'a Repository,
+    pub(crate) objects: &'a Objects,
+    pub(crate) fetch: &'a Fetch,
+    pub(crate) plan: &'a Plan,
+    /// What both sides have.
+    pub(crate) common: &'a [ObjectId],
+    pub(crate) limits: &'a UploadLimits,
+}
+
+impl Answer<'_> {
+    /// Sends the pack.
+    pub(crate) fn send(&self, framing: Framing, out: &mut dyn Write) -> Result<(), UploadError> {
+        let talk = framing == Framing::Bands && !self.fetch.no_progress;
+        let counts = self.select()?;
+        if talk {
+            let text = format!("Counting objects: {}, done.\n", counts.len());
+            pktline::band(out, Band::Progress, text.as_bytes())?;
         }
+        let mut band = DataBand::new(out, framing == Framing::Bands);
+        let sent = pack::write_pack(self.objects, counts, self.limits.threads, &mut band);
+        match sent {
+            Ok(_) => band.finish()?,
+            Err(e) => {
+                drop(band);
+                if framing == Framing::Bands {
+                    pktline::band(out, Band::Error, format!("{e}\n").as_bytes())?;
+                }
+                return Err(e.into());
+            }
+        }
+        if framing == Framing::Bands {
+            pktline::flush(out)?;
+        }
+        Ok(())
     }
-    if framing == Framing::Bands {
-        pktline::flush(out)?;
+
+    fn select(&self) -> Result<Vec<Count>, UploadError> {
+        let roots = Roots::of(self.objects, &self.fetch.wants)?;
+        let mut wanted = roots.commits;
+        wanted.extend(&self.plan.wanted);
+        let had = commits_of(self.objects, self.common);
+        let commits = walk::difference(self.objects, &wanted, &had, &self.plan.grafts)?;
+        let mut others = roots.others;
+        if self.fetch.include_tag {
+            tags_along(self.repo, self.objects, &commits, &mut others, self.limits)?;
+        }
+        let selection = Selection {
+            commits: &commits,
+            others: &others,
+            edges: &self.plan.unshallow,
+            filter: self.fetch.filter,
+            threads: self.limits.threads,
+        };
+        Ok(pack::select(self.objects, &selection)?)
     }
-    Ok(())
 }
 
 /// The wants, sorted by kind.

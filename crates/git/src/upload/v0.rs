@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use gix::hash::ObjectId;
 
-use super::send::{self, Framing};
+use super::send::{Answer, Framing};
 use super::{Fetch, UploadError, UploadLimits, hidden, negotiate, shallow};
 use crate::objects::Objects;
 use crate::pktline::{self, Pkt, PktReader, protocol_error};
@@ -60,7 +60,15 @@ pub(crate) fn serve<R: Read>(
     } else {
         Framing::Bare
     };
-    send::pack(repo, &objects, &ask, &plan, &common, framing, out, limits)
+    let answer = Answer {
+        repo,
+        objects: &objects,
+        fetch: &ask,
+        plan: &plan,
+        common: &common,
+        limits,
+    };
+    answer.send(framing, out)
 }
 
 /// Reads up to the first flush; `false` where the client wants nothing.

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use super::lsrefs::LsRefs;
-use super::send::{self, Framing};
+use super::send::{Answer, Framing};
 use super::{Fetch, UploadError, UploadLimits, negotiate, shallow};
 use crate::pktline::{self, Pkt, PktReader, protocol_error};
 use crate::repo::Repository;
@@ -83,18 +83,19 @@ fn arguments<R: Read>(
     more: bool,
     mut take: impl FnMut(&[u8]) -> Result<(), UploadError>,
 ) -> Result<(), UploadError> {
-    while more {
-        let pkt = input.read()?;
-        if let Some(line) = pkt.text() {
-            take(line)?;
-            continue;
-        }
-        return match pkt {
-            Pkt::Flush => Ok(()),
-            _ => Err(protocol_error("a command's arguments end in a flush").into()),
-        };
+    if !more {
+        return Ok(());
     }
-    Ok(())
+    loop {
+        let pkt = input.read()?;
+        let Some(line) = pkt.text() else {
+            return match pkt {
+                Pkt::Flush => Ok(()),
+                _ => Err(protocol_error("a command's arguments end in a flush").into()),
+            };
+        };
+        take(line)?;
+    }
 }
 
 fn fetch_line(
@@ -176,14 +177,13 @@ fn fetch(
         pktline::delim(out)?;
     }
     pktline::line(out, "packfile")?;
-    send::pack(
+    let answer = Answer {
         repo,
-        &objects,
-        ask,
-        &plan,
-        &common,
-        Framing::Bands,
-        out,
+        objects: &objects,
+        fetch: ask,
+        plan: &plan,
+        common: &common,
         limits,
-    )
+    };
+    answer.send(Framing::Bands, out)
 }

@@ -77,10 +77,6 @@ impl Site {
         self.address
     }
 
-    pub(crate) fn state(&self) -> &State {
-        &self.state
-    }
-
     pub(crate) fn repo(&self) -> Result<Arc<Repository>> {
         self.state.repo("a.git")
     }
