@@ -30,7 +30,7 @@ impl Browser {
                 .arg("--port=0")
                 .stderr(Stdio::null()),
         )?;
-        let line = driver.line_with(|line| line.contains("on port "))?;
+        let line = driver.line_with(|line| line.contains("successfully on port "))?;
         let port = line.rsplit("on port ").next().unwrap_or_default();
         let address = format!("127.0.0.1:{}", port.trim_end_matches('.'));
         let folder = format!("--user-data-dir={}", profile.path().display());
@@ -188,4 +188,30 @@ fn call(address: &str, method: &str, path: &str, body: &Value) -> Result<Value> 
         return Err(format!("{method} {path}: {error}: {message}").into());
     }
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_opened_typed_into_clicked_and_pictured() {
+        let browser = Browser::start().unwrap();
+        let page = "<input id=i><button onclick=\"t.innerText=i.value\">go</button><p id=t></p>";
+        browser.open(&format!("data:text/html,{page}")).unwrap();
+        browser.fill("#i", "typed").unwrap();
+        browser.click("button").unwrap();
+        assert_eq!(browser.text("#t").unwrap(), "typed");
+        browser.resize(500, 700).unwrap();
+        browser.prefer("dark").unwrap();
+        let dark = "return matchMedia('(prefers-color-scheme: dark)').matches";
+        assert_eq!(browser.script(dark).unwrap(), true);
+        let later = "const done = arguments[0]; setTimeout(() => done(innerWidth), 1)";
+        assert!(browser.script_until(later).unwrap().as_u64().unwrap() <= 500);
+        let folder = tempfile::tempdir().unwrap();
+        let picture = folder.path().join("p.png");
+        browser.picture(&picture).unwrap();
+        assert!(std::fs::read(&picture).unwrap().starts_with(b"\x89PNG"));
+        assert!(browser.text("#absent").is_err());
+    }
 }
