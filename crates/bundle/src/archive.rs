@@ -1,9 +1,17 @@
 //! Reads a tar stream of an image once, in any order, handing each file to whoever keeps blobs.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::rc::Rc;
 
 use vocab::Digest;
+
+use crate::layer::Compression;
+
+/// The most that may stand between two files: headers, long names, attributes. The tar library
+/// keeps these in memory.
+const BETWEEN_BYTES: u64 = 1 << 20;
 
 /// How much of an archive is believed.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +101,7 @@ pub enum ArchiveError {
     },
 }
 
-/// Reads `stream` to its end. Files below `blobs/sha256/` must be what their names say.
+/// Reads `stream`, which may be packed with gzip or zstd, to its end. Files below `blobs/sha256/` must be what their names say.
 pub fn read_archive(
     stream: impl Read,
     sink: &mut dyn Sink,
@@ -101,11 +109,19 @@ pub fn read_archive(
 ) -> Result<Archive, ArchiveError> {
     let mut archive = Archive::default();
     let mut left_bytes = limits.total_bytes;
-    let mut tar = tar::Archive::new(stream);
+    let plain = Compression::Guess
+        .unpack(stream)
+        .map_err(ArchiveError::NotTar)?;
+    let allowed = Rc::new(Cell::new(BETWEEN_BYTES));
+    let mut tar = tar::Archive::new(Metered {
+        inner: plain,
+        allowed: allowed.clone(),
+    });
     for entry in tar.entries().map_err(ArchiveError::NotTar)? {
         let mut entry = entry.map_err(ArchiveError::NotTar)?;
         let path = normal(&entry.path_bytes())?;
         let kind = entry.header().entry_type();
+        allowed.set(BETWEEN_BYTES);
         if kind.is_dir() || kind.is_pax_global_extensions() {
             continue;
         }
@@ -144,6 +160,7 @@ pub fn read_archive(
                 what: format!("{} bytes", limits.total_bytes),
             });
         }
+        allowed.set(u64::MAX);
         let kept = sink
             .keep(&mut entry, expected, left_bytes)
             .map_err(|reason| ArchiveError::File {
@@ -154,10 +171,30 @@ pub fn read_archive(
             let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
             return Err(ArchiveError::NotTar(cut));
         }
+        allowed.set(BETWEEN_BYTES);
         left_bytes -= kept.size_bytes;
         archive.files.insert(path, kept);
     }
     Ok(archive)
+}
+
+/// Ends the stream with an error when more is read than was allowed.
+struct Metered<R> {
+    inner: R,
+    allowed: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(out)?;
+        let left = self.allowed.get().checked_sub(n as u64).ok_or_else(|| {
+            io::Error::other(format!(
+                "more than {BETWEEN_BYTES} bytes stand between two files"
+            ))
+        })?;
+        self.allowed.set(left);
+        Ok(n)
+    }
 }
 
 /// A path without `./`, refused when it is absolute, leads upward or is no UTF-8.
@@ -247,6 +284,35 @@ mod tests {
     }
 
     const FILE: tar::EntryType = tar::EntryType::Regular;
+
+    #[test]
+    fn a_packed_archive_is_read_as_it_is() {
+        let plain = tar_of(&[("a", FILE, b"one", "")]);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut gzip, &plain).unwrap();
+        for packed in [
+            gzip.finish().unwrap(),
+            zstd::encode_all(&plain[..], 1).unwrap(),
+        ] {
+            assert_eq!(
+                read(&packed).unwrap().file("a").unwrap().digest,
+                Digest::of(b"one")
+            );
+        }
+    }
+
+    /// A stream of a header and then zeros without end: only what bounds memory can stop it.
+    #[test]
+    fn a_long_name_without_end_is_stopped() {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::GNULongName);
+        header.set_size(1 << 40);
+        header.set_cksum();
+        let endless = header.as_bytes().chain(io::repeat(b'a'));
+        let said = read_archive(endless, &mut Counting::default(), &Limits::default()).unwrap_err();
+        let cause = std::error::Error::source(&said).unwrap().to_string();
+        assert!(cause.contains("between two files"), "{cause}");
+    }
 
     #[test]
     fn files_and_links_are_found_by_their_normal_paths() {

@@ -32,6 +32,32 @@ impl Compression {
             _ => None,
         }
     }
+
+    /// The plain bytes of `packed`.
+    pub(crate) fn unpack<R: Read>(self, packed: R) -> io::Result<impl Read> {
+        self.open(packed)
+    }
+
+    fn open<R: Read>(self, packed: R) -> io::Result<Inner<R>> {
+        let mut packed = BufReader::with_capacity(256 << 10, packed);
+        let compression = match self {
+            Self::Guess => match packed.fill_buf()? {
+                [0x1f, 0x8b, ..] => Self::Gzip,
+                [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+                _ => Self::None,
+            },
+            known => known,
+        };
+        Ok(match compression {
+            Self::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(packed))),
+            Self::Zstd => {
+                let mut decoder = zstd::Decoder::with_buffer(packed)?;
+                decoder.window_log_max(27)?;
+                Inner::Zstd(Box::new(decoder))
+            }
+            Self::None | Self::Guess => Inner::Plain(packed),
+        })
+    }
 }
 
 /// Why a layer is not what it claims to be.
@@ -65,27 +91,20 @@ enum Inner<R: Read> {
     Zstd(Box<zstd::Decoder<'static, BufReader<R>>>),
 }
 
+impl<R: Read> Read for Inner<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(r) => r.read(out),
+            Self::Gzip(r) => r.read(out),
+            Self::Zstd(r) => r.read(out),
+        }
+    }
+}
+
 impl<R: Read> LayerReader<R> {
     /// Reads `blob`; more than `limit_bytes` of tar is an error, however small the blob.
     pub fn open(blob: R, compression: Compression, limit_bytes: u64) -> io::Result<Self> {
-        let mut blob = BufReader::with_capacity(256 << 10, blob);
-        let compression = match compression {
-            Compression::Guess => match blob.fill_buf()? {
-                [0x1f, 0x8b, ..] => Compression::Gzip,
-                [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
-                _ => Compression::None,
-            },
-            known => known,
-        };
-        let inner = match compression {
-            Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(blob))),
-            Compression::Zstd => {
-                let mut decoder = zstd::Decoder::with_buffer(blob)?;
-                decoder.window_log_max(27)?;
-                Inner::Zstd(Box::new(decoder))
-            }
-            Compression::None | Compression::Guess => Inner::Plain(blob),
-        };
+        let inner = compression.open(blob)?;
         Ok(Self {
             inner,
             hash: Sha256::new(),
@@ -111,11 +130,7 @@ impl<R: Read> LayerReader<R> {
 
 impl<R: Read> Read for LayerReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = match &mut self.inner {
-            Inner::Plain(r) => r.read(out)?,
-            Inner::Gzip(r) => r.read(out)?,
-            Inner::Zstd(r) => r.read(out)?,
-        };
+        let n = self.inner.read(out)?;
         self.left_bytes = self.left_bytes.checked_sub(n as u64).ok_or_else(|| {
             io::Error::other(format!(
                 "the layer is larger than {} bytes",

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use audit::{Auditor, Entry, Kind, Who};
 use bundle::{
@@ -90,6 +91,9 @@ pub enum ImportError {
     },
 }
 
+/// One import at a time: two would take each other's half-written layers and blobs for their own.
+static IMPORTING: Mutex<()> = Mutex::new(());
+
 struct IntoBlobs<'a> {
     store: &'a Store,
     /// Those that this import brought, to be removed again if it fails.
@@ -130,6 +134,7 @@ pub fn import_image(
     name: &ImageName,
     stream: impl Read,
 ) -> Result<Imported, ImportError> {
+    let _alone = IMPORTING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut sink = IntoBlobs {
         store,
         fresh: Vec::new(),
