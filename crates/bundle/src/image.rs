@@ -321,3 +321,168 @@ fn assemble(
         layers: layers.collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An archive in memory.
+    #[derive(Default)]
+    struct Files {
+        archive: Archive,
+        bytes: BTreeMap<Digest, Vec<u8>>,
+    }
+
+    impl Files {
+        fn put(&mut self, path: &str, bytes: &[u8]) -> Digest {
+            let digest = Digest::of(bytes);
+            let size_bytes = bytes.len() as u64;
+            self.archive
+                .files
+                .insert(path.to_owned(), Stored { digest, size_bytes });
+            self.bytes.insert(digest, bytes.to_vec());
+            digest
+        }
+
+        fn blob(&mut self, value: &Value) -> Digest {
+            let text = value.to_string();
+            let path = format!("blobs/sha256/{}", Digest::of(text.as_bytes()).hex());
+            self.put(&path, text.as_bytes())
+        }
+
+        fn image(&self) -> Result<Image, ImageError> {
+            image_of(&self.archive, &|digest| Ok(self.bytes[digest].clone()))
+        }
+
+        fn said(&self) -> String {
+            self.image().unwrap_err().to_string()
+        }
+    }
+
+    const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+
+    fn config(architecture: &str, layers: usize) -> Value {
+        let ids = vec![Digest::of(b"layer"); layers];
+        json!({ "architecture": architecture, "os": "linux", "rootfs": { "diff_ids": ids },
+            "config": { "Env": ["A=1"], "User": "ci", "WorkingDir": "/src" } })
+    }
+
+    /// A layout of one image, with `layers` layers in the manifest.
+    fn layout(config: &Value, media_type: &str, layers: usize) -> Files {
+        let mut files = Files::default();
+        let layer = files.put(
+            &format!("blobs/sha256/{}", Digest::of(b"layer").hex()),
+            b"layer",
+        );
+        let config = files.blob(config);
+        let layer = json!({ "mediaType": media_type, "digest": layer });
+        let manifest = files.blob(&json!({
+            "config": { "digest": config }, "layers": vec![layer; layers] }));
+        let index = json!({ "manifests": [{ "digest": manifest,
+            "annotations": { "org.opencontainers.image.ref.name": "debian:12" } }] });
+        files.put("index.json", index.to_string().as_bytes());
+        files
+    }
+
+    #[test]
+    fn a_layout_says_what_the_image_is() {
+        let image = layout(&config("amd64", 2), TAR, 2).image().unwrap();
+        assert_eq!(image.name.as_deref(), Some("debian:12"));
+        assert_eq!(
+            (image.user.as_str(), image.working_dir.as_str()),
+            ("ci", "/src")
+        );
+        assert_eq!(image.layers.len(), 2);
+        assert_eq!(image.layers[0].compression, Compression::None);
+    }
+
+    #[test]
+    fn an_index_within_the_index_gives_the_image_of_this_platform() {
+        let mut files = layout(&config("amd64", 1), TAR, 1);
+        let index: Value =
+            serde_json::from_slice(&files.bytes[&files.archive.files["index.json"].digest])
+                .unwrap();
+        let ours = index["manifests"][0]["digest"].clone();
+        let inner = files.blob(&json!({ "manifests": [
+            { "digest": Digest::of(b"x"), "platform": { "architecture": "arm64", "os": "linux" } },
+            { "digest": ours, "platform": { "architecture": "amd64", "os": "linux" } },
+        ] }));
+        let outer = json!({ "manifests": [{ "digest": inner,
+            "mediaType": "application/vnd.oci.image.index.v1+json" }] });
+        files.put("index.json", outer.to_string().as_bytes());
+        assert_eq!(files.image().unwrap().layers.len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_in_words() {
+        assert!(
+            Files::default()
+                .said()
+                .contains("neither an OCI image layout")
+        );
+        for (files, words) in [
+            (
+                layout(&config("arm64", 1), TAR, 1),
+                "no image for linux/amd64",
+            ),
+            (
+                layout(&config("amd64", 2), TAR, 1),
+                "names 2 layers, the manifest 1",
+            ),
+            (layout(&config("amd64", 0), TAR, 0), "has 0 layers"),
+            (
+                layout(&config("amd64", 129), TAR, 129),
+                "129 layers; 1 to 128",
+            ),
+            (
+                layout(&config("amd64", 1), "text/plain", 1),
+                "'text/plain' are not served",
+            ),
+            (
+                layout(&json!({ "rootfs": 7 }), TAR, 1),
+                "configuration cannot be understood",
+            ),
+        ] {
+            let said = files.said();
+            assert!(said.contains(words), "{said}");
+        }
+    }
+
+    #[test]
+    fn missing_parts_and_monstrous_documents_are_refused() {
+        let mut files = layout(&config("amd64", 1), TAR, 1);
+        files
+            .archive
+            .files
+            .retain(|path, _| !path.contains(&Digest::of(b"layer").hex()));
+        assert!(
+            files.said().contains("which is not in it"),
+            "{}",
+            files.said()
+        );
+        let mut files = layout(&config("amd64", 1), TAR, 1);
+        files.put("index.json", &vec![b' '; 5 << 20]);
+        assert!(
+            files.said().contains("5242880 bytes long"),
+            "{}",
+            files.said()
+        );
+        let mut files = Files::default();
+        let two = json!([{ "Config": "c", "Layers": [] }, { "Config": "d", "Layers": [] }]);
+        files.put("manifest.json", two.to_string().as_bytes());
+        assert!(files.said().contains("holds 2 images"), "{}", files.said());
+        let one = json!([{ "Config": "../../etc/passwd", "Layers": [] }]);
+        files.put("manifest.json", one.to_string().as_bytes());
+        assert!(
+            files
+                .said()
+                .contains("../../etc/passwd, which is not in it"),
+            "{}",
+            files.said()
+        );
+    }
+}
