@@ -38,7 +38,10 @@ impl Condition {
                 .map_err(|error| TemplateError { error, offset: 0 })?;
             Test::Expr(expr)
         };
-        Ok(Self { source: text.to_owned(), test })
+        Ok(Self {
+            source: text.to_owned(),
+            test,
+        })
     }
 
     /// What was written.
@@ -76,7 +79,8 @@ impl Condition {
 }
 
 fn succeeded(host: &dyn Host) -> Result<bool, ExprError> {
-    host.status(StatusFunction::Success, &[]).map_err(ExprError::evaluation)
+    host.status(StatusFunction::Success, &[])
+        .map_err(ExprError::evaluation)
 }
 
 /// Whether a job or step with this `if`, or with none, is to run.
@@ -109,12 +113,22 @@ mod tests {
     use crate::contexts::{Contexts, Status};
 
     fn holds(text: &str, status: Status) -> bool {
-        Condition::parse(text, &Names::all()).unwrap().holds(&Contexts::new(status)).unwrap()
+        Condition::parse(text, &Names::all())
+            .unwrap()
+            .holds(&Contexts::new(status))
+            .unwrap()
     }
 
     #[test]
     fn success_is_implied_unless_asked_for() {
-        for text in ["", "true", "${{ true }}", "1 == 1", "'always()'", "  ${{ 'x' }} "] {
+        for text in [
+            "",
+            "true",
+            "${{ true }}",
+            "1 == 1",
+            "'always()'",
+            "  ${{ 'x' }} ",
+        ] {
             assert!(holds(text, Status::SUCCESS), "{text}");
             assert!(!holds(text, Status::FAILURE), "{text}");
             assert!(!holds(text, Status::CANCELLED), "{text}");

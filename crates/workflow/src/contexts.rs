@@ -26,11 +26,23 @@ pub struct Status {
 
 impl Status {
     /// All went well.
-    pub const SUCCESS: Self = Self { success: true, failure: false, cancelled: false };
+    pub const SUCCESS: Self = Self {
+        success: true,
+        failure: false,
+        cancelled: false,
+    };
     /// Something failed.
-    pub const FAILURE: Self = Self { success: false, failure: true, cancelled: false };
+    pub const FAILURE: Self = Self {
+        success: false,
+        failure: true,
+        cancelled: false,
+    };
     /// It was cancelled.
-    pub const CANCELLED: Self = Self { success: false, failure: false, cancelled: true };
+    pub const CANCELLED: Self = Self {
+        success: false,
+        failure: false,
+        cancelled: true,
+    };
 
     /// For a job: `needs` are the outcomes of the jobs it names, `ancestors` those of every job
     /// they depend on.
@@ -41,7 +53,11 @@ impl Status {
         ancestors: impl IntoIterator<Item = Outcome>,
         cancelled: bool,
     ) -> Self {
-        let mut status = Self { success: !cancelled, failure: false, cancelled };
+        let mut status = Self {
+            success: !cancelled,
+            failure: false,
+            cancelled,
+        };
         for result in needs.into_iter().chain(ancestors).map(Outcome::as_result) {
             status.success &= result == "success";
             status.failure |= result == "failure";
@@ -66,7 +82,11 @@ impl Contexts {
     /// No contexts yet.
     #[must_use]
     pub fn new(status: Status) -> Self {
-        Self { values: Object::new(), status, hash_files: None }
+        Self {
+            values: Object::new(),
+            status,
+            hash_files: None,
+        }
     }
 
     /// Adds or replaces a context.
@@ -111,8 +131,14 @@ impl Host for Contexts {
         if let Some(value) = self.values.get(name) {
             return Some(value.clone());
         }
-        let alias = GITHUB_ALIASES.iter().any(|alias| alias.eq_ignore_ascii_case(name));
-        if alias { self.values.get("github").cloned() } else { None }
+        let alias = GITHUB_ALIASES
+            .iter()
+            .any(|alias| alias.eq_ignore_ascii_case(name));
+        if alias {
+            self.values.get("github").cloned()
+        } else {
+            None
+        }
     }
 
     fn status(&self, function: StatusFunction, jobs: &[String]) -> Result<bool, String> {
@@ -213,7 +239,9 @@ impl GithubContext {
     #[must_use]
     pub fn ref_name(&self) -> &str {
         let name = self.git_ref.as_str();
-        name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name)
+        name.strip_prefix("refs/heads/")
+            .or_else(|| name.strip_prefix("refs/tags/"))
+            .unwrap_or(name)
     }
 
     /// `branch`, `tag`, or empty for anything else.
@@ -231,7 +259,10 @@ impl GithubContext {
     /// `owner/name/path@ref` of the workflow.
     #[must_use]
     pub fn workflow_ref(&self) -> String {
-        format!("{}/{}@{}", self.repository, self.workflow_path, self.git_ref)
+        format!(
+            "{}/{}@{}",
+            self.repository, self.workflow_path, self.git_ref
+        )
     }
 
     /// The context as expressions see it.
@@ -289,7 +320,10 @@ mod tests {
     use crate::expr::{Names, parse};
 
     fn eval(source: &str, contexts: &Contexts) -> Value {
-        parse(source, &Names::all()).unwrap().eval(contexts).unwrap()
+        parse(source, &Names::all())
+            .unwrap()
+            .eval(contexts)
+            .unwrap()
     }
 
     #[test]
@@ -307,7 +341,10 @@ mod tests {
             ("github.ref_type", "branch"),
             ("forgejo.repository_owner", "lab"),
             ("Gitea.event.before", "0000"),
-            ("forge.workflow_ref", "lab/tasks-app/.github/workflows/ci.yml@refs/heads/feature/x"),
+            (
+                "forge.workflow_ref",
+                "lab/tasks-app/.github/workflows/ci.yml@refs/heads/feature/x",
+            ),
         ] {
             assert_eq!(eval(source, &contexts), Value::from(expected), "{source}");
         }
@@ -323,7 +360,11 @@ mod tests {
         assert_eq!(of(&[Success, Success], &[Success]), Status::SUCCESS);
         assert_eq!(of(&[Success, Failure], &[]), Status::FAILURE);
         assert_eq!(of(&[Skipped], &[Failure]), Status::FAILURE);
-        let neither = Status { success: false, failure: false, cancelled: false };
+        let neither = Status {
+            success: false,
+            failure: false,
+            cancelled: false,
+        };
         assert_eq!(of(&[Skipped], &[]), neither);
         assert_eq!(of(&[Cancelled], &[]), neither);
         assert_eq!(Status::of_needs([Failure], [], true), Status::CANCELLED);
@@ -337,7 +378,14 @@ mod tests {
         let contexts = Contexts::new(Status::FAILURE).with("needs", Value::from_json(&needs));
         assert!(eval("success('build') && failure('lint', 'build')", &contexts).is_truthy());
         assert!(!eval("success('build', 'lint')", &contexts).is_truthy());
-        let unknown = parse("success('deploy')", &Names::all()).unwrap().eval(&contexts);
-        assert!(unknown.unwrap_err().message.contains("'deploy' is not among the needs"));
+        let unknown = parse("success('deploy')", &Names::all())
+            .unwrap()
+            .eval(&contexts);
+        assert!(
+            unknown
+                .unwrap_err()
+                .message
+                .contains("'deploy' is not among the needs")
+        );
     }
 }

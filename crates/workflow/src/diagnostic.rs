@@ -52,7 +52,11 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.path, self.line, self.column, self.message)?;
+        write!(
+            f,
+            "{}:{}:{}: {}",
+            self.path, self.line, self.column, self.message
+        )?;
         match &self.mend {
             Some(mend) => write!(f, "; {mend}"),
             None => Ok(()),
@@ -102,7 +106,14 @@ mod tests {
 
     #[test]
     fn the_nearest_name_is_suggested_only_when_it_is_near() {
-        let keys = ["branches", "branches-ignore", "tags", "paths", "steps", "runs-on"];
+        let keys = [
+            "branches",
+            "branches-ignore",
+            "tags",
+            "paths",
+            "steps",
+            "runs-on",
+        ];
         assert_eq!(nearest("branchs", keys), Some("branches"));
         assert_eq!(nearest("run-on", keys), Some("runs-on"));
         assert_eq!(nearest("Runs-On", keys), Some("runs-on"));

@@ -14,19 +14,29 @@
 //!
 //! [`eval_to_json`] is the command line's way to try one expression.
 
+mod availability;
 mod condition;
 mod contexts;
 mod diagnostic;
+mod event;
 mod expr;
+mod glob;
 mod matrix;
 mod model;
 mod plan;
+mod read;
+mod shell;
 mod template;
 mod uses;
+mod yaml;
 
 pub use condition::{Condition, evaluate_condition};
 pub use contexts::{Contexts, GITHUB_ALIASES, GithubContext, HashFiles, Status};
 pub use diagnostic::{Diagnostic, Position};
+pub use event::{
+    Event, InputError, Selected, SkipReason, WORKFLOW_DIRS, dispatch_inputs, is_workflow_file,
+    select, skip_request,
+};
 pub use expr::{
     Array, ErrorKind, Expr, ExprError, Function, Host, Names, Object, StatusFunction, Value,
     eval_to_json, parse as parse_expression,
@@ -34,8 +44,12 @@ pub use expr::{
 pub use matrix::MAX_LEGS;
 pub use model::{
     Access, ActionUse, Concurrency, Dispatch, Input, InputKind, Job, PatternFilter, Permissions,
-    PushFilter, RunDefaults, Step, StepAction, Strategy, Triggers, UnservedEvent, Workflow, uses_of,
+    PushFilter, RunDefaults, Step, StepAction, Strategy, Triggers, UnservedEvent, Workflow,
+    uses_of,
 };
 pub use plan::{JobSpec, Leg, RunsOn, expand, job_runs};
+pub use read::parse;
+pub use shell::{HasProgram, ShellCommand, ShellError};
 pub use template::{Data, Key, Part, Template};
 pub use uses::{ActionRef, ActionRefError};
+pub use yaml::Limits;

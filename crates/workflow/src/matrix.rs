@@ -21,7 +21,11 @@ pub(crate) enum MatrixError {
     #[error("matrix of job {job} is of kind {kind}; it must be a mapping of lists")]
     NotMapping { job: String, kind: &'static str },
     #[error("matrix of job {job}: '{key}' must be a list, and is of kind {kind}")]
-    NotList { job: String, key: String, kind: &'static str },
+    NotList {
+        job: String,
+        key: String,
+        kind: &'static str,
+    },
     #[error("matrix of job {job}: '{key}' does not contain any values")]
     NoValues { job: String, key: String },
     #[error("matrix of job {job} does not contain any values")]
@@ -53,7 +57,10 @@ fn grouped(number: u128) -> String {
 /// The combinations of `matrix`, in order.
 pub(crate) fn combinations(job: &str, matrix: &Value) -> Result<Vec<Combination>, MatrixError> {
     let Some(matrix) = matrix.as_object() else {
-        return Err(MatrixError::NotMapping { job: job.to_owned(), kind: matrix.kind() });
+        return Err(MatrixError::NotMapping {
+            job: job.to_owned(),
+            kind: matrix.kind(),
+        });
     };
     let parts = Parts::read(job, matrix)?;
     let mut combinations = parts.product()?;
@@ -72,10 +79,15 @@ pub(crate) fn combinations(job: &str, matrix: &Value) -> Result<Vec<Combination>
     }
     if combinations.len() > MAX_LEGS {
         let legs = u128::try_from(combinations.len()).unwrap_or(u128::MAX);
-        return Err(MatrixError::TooMany { job: job.to_owned(), legs });
+        return Err(MatrixError::TooMany {
+            job: job.to_owned(),
+            legs,
+        });
     }
     if combinations.is_empty() {
-        return Err(MatrixError::Empty { job: job.to_owned() });
+        return Err(MatrixError::Empty {
+            job: job.to_owned(),
+        });
     }
     Ok(combinations)
 }
@@ -89,8 +101,12 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn read(job: &'a str, matrix: &'a Object) -> Result<Self, MatrixError> {
-        let mut parts =
-            Self { job, vectors: Vec::new(), include: Vec::new(), exclude: Vec::new() };
+        let mut parts = Self {
+            job,
+            vectors: Vec::new(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+        };
         for (key, value) in matrix.iter() {
             let list = value.as_array();
             match (key, list) {
@@ -99,19 +115,33 @@ impl<'a> Parts<'a> {
                 ("exclude", Some(items)) => parts.exclude = parts.items(items, "exclude")?,
                 (_, Some([])) => {
                     let key = key.to_owned();
-                    return Err(MatrixError::NoValues { job: job.to_owned(), key });
+                    return Err(MatrixError::NoValues {
+                        job: job.to_owned(),
+                        key,
+                    });
                 }
                 (_, Some(items)) => parts.vectors.push((key, items)),
                 (_, None) => {
                     let (key, kind) = (key.to_owned(), value.kind());
-                    return Err(MatrixError::NotList { job: job.to_owned(), key, kind });
+                    return Err(MatrixError::NotList {
+                        job: job.to_owned(),
+                        key,
+                        kind,
+                    });
                 }
             }
         }
-        for key in parts.exclude.iter().flat_map(|item| item.iter().map(|(key, _)| key)) {
+        for key in parts
+            .exclude
+            .iter()
+            .flat_map(|item| item.iter().map(|(key, _)| key))
+        {
             if !parts.has_vector(key) {
                 let key = key.to_owned();
-                return Err(MatrixError::UnknownKey { job: job.to_owned(), key });
+                return Err(MatrixError::UnknownKey {
+                    job: job.to_owned(),
+                    key,
+                });
             }
         }
         Ok(parts)
@@ -126,13 +156,18 @@ impl<'a> Parts<'a> {
             .iter()
             .map(|item| match item.as_object() {
                 Some(object) if !object.is_empty() => Ok(object),
-                _ => Err(MatrixError::BadItem { job: self.job.to_owned(), list }),
+                _ => Err(MatrixError::BadItem {
+                    job: self.job.to_owned(),
+                    list,
+                }),
             })
             .collect()
     }
 
     fn has_vector(&self, key: &str) -> bool {
-        self.vectors.iter().any(|(vector, _)| crate::expr::same_text(vector, key))
+        self.vectors
+            .iter()
+            .any(|(vector, _)| crate::expr::same_text(vector, key))
     }
 
     /// Every mix of the lists that is not excluded; the last list varies fastest.
@@ -147,7 +182,10 @@ impl<'a> Parts<'a> {
         let most = 64 * u128::try_from(MAX_LEGS).unwrap_or(u128::MAX);
         let size = size.unwrap_or(u128::MAX);
         if size > most {
-            return Err(MatrixError::TooMany { job: self.job.to_owned(), legs: size });
+            return Err(MatrixError::TooMany {
+                job: self.job.to_owned(),
+                legs: size,
+            });
         }
         let mut kept = Vec::new();
         let mut picks = vec![0; self.vectors.len()];
@@ -158,9 +196,16 @@ impl<'a> Parts<'a> {
                 .zip(&picks)
                 .map(|((key, items), &pick)| (*key, items[pick].clone()))
                 .collect();
-            if !self.exclude.iter().any(|filter| matches_filter(filter, &values)) {
+            if !self
+                .exclude
+                .iter()
+                .any(|filter| matches_filter(filter, &values))
+            {
                 let values = Value::object(values);
-                kept.push(Combination { labels: leaves(&values), values });
+                kept.push(Combination {
+                    labels: leaves(&values),
+                    values,
+                });
             }
             if !advance(&mut picks, &self.vectors) {
                 break;
@@ -168,17 +213,27 @@ impl<'a> Parts<'a> {
         }
         if kept.len() > MAX_LEGS {
             let legs = u128::try_from(kept.len()).unwrap_or(u128::MAX);
-            return Err(MatrixError::TooMany { job: self.job.to_owned(), legs });
+            return Err(MatrixError::TooMany {
+                job: self.job.to_owned(),
+                legs,
+            });
         }
         Ok(kept)
     }
 
     /// Adds the extra keys of `include` to a combination whose own values it does not change.
     fn merge(&self, include: &Object, combination: &mut Combination) -> bool {
-        let Some(values) = combination.values.as_object() else { return false };
-        let same = include.iter().filter(|(key, _)| self.has_vector(key)).all(|(key, filter)| {
-            values.get(key).is_some_and(|value| matches_value(filter, value))
-        });
+        let Some(values) = combination.values.as_object() else {
+            return false;
+        };
+        let same = include
+            .iter()
+            .filter(|(key, _)| self.has_vector(key))
+            .all(|(key, filter)| {
+                values
+                    .get(key)
+                    .is_some_and(|value| matches_value(filter, value))
+            });
         if same {
             let mut values = values.clone();
             for (key, value) in include.iter().filter(|(key, _)| !self.has_vector(key)) {
@@ -211,9 +266,9 @@ fn matches_filter(filter: &Object, values: &Object) -> bool {
 /// Whether every leaf of `filter` equals its counterpart in `value`.
 fn matches_value(filter: &Value, value: &Value) -> bool {
     match filter {
-        Value::Object(object) => object.iter().all(|(key, wanted)| {
-            matches_value(wanted, &value.get(key))
-        }),
+        Value::Object(object) => object
+            .iter()
+            .all(|(key, wanted)| matches_value(wanted, &value.get(key))),
         Value::Array(array) => array.items().iter().enumerate().all(|(at, wanted)| {
             let item = value.as_array().and_then(|items| items.get(at));
             matches_value(wanted, item.unwrap_or(&Value::Null))
@@ -230,7 +285,11 @@ fn leaves(value: &Value) -> Vec<String> {
         Value::Object(object) => object.iter().flat_map(|(_, value)| leaves(value)).collect(),
         leaf => {
             let text = leaf.to_text();
-            if text.is_empty() { Vec::new() } else { vec![text.to_string()] }
+            if text.is_empty() {
+                Vec::new()
+            } else {
+                vec![text.to_string()]
+            }
         }
     }
 }
@@ -243,19 +302,28 @@ mod tests {
     fn expand(matrix: &Json) -> Result<Vec<(String, Json)>, String> {
         combinations("test", &Value::from_json(matrix))
             .map(|legs| {
-                legs.into_iter().map(|leg| (leg.labels.join(","), leg.values.to_json())).collect()
+                legs.into_iter()
+                    .map(|leg| (leg.labels.join(","), leg.values.to_json()))
+                    .collect()
             })
             .map_err(|error| error.to_string())
     }
 
     fn names(matrix: &Json) -> Vec<String> {
-        expand(matrix).unwrap().into_iter().map(|(name, _)| name).collect()
+        expand(matrix)
+            .unwrap()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect()
     }
 
     #[test]
     fn the_last_list_varies_fastest() {
         let matrix = json!({ "os": ["deb", "alp"], "py": [3.11, 3.12], "x": [null] });
-        assert_eq!(names(&matrix), ["deb,3.11", "deb,3.12", "alp,3.11", "alp,3.12"]);
+        assert_eq!(
+            names(&matrix),
+            ["deb,3.11", "deb,3.12", "alp,3.11", "alp,3.12"]
+        );
     }
 
     #[test]
@@ -270,7 +338,11 @@ mod tests {
         });
         assert_eq!(names(&nested), ["1,2"]);
         let all = json!({ "a": [1], "exclude": [{ "a": 1 }] });
-        assert!(expand(&all).unwrap_err().contains("does not contain any values"));
+        assert!(
+            expand(&all)
+                .unwrap_err()
+                .contains("does not contain any values")
+        );
         let wrong = json!({ "a": [1], "exclude": [{ "b": 1 }] });
         assert!(expand(&wrong).unwrap_err().contains("exclude names 'b'"));
     }
@@ -287,7 +359,11 @@ mod tests {
                 { "fruit": "kiwi", "animal": "owl" },
             ],
         });
-        let legs: Vec<Json> = expand(&matrix).unwrap().into_iter().map(|(_, leg)| leg).collect();
+        let legs: Vec<Json> = expand(&matrix)
+            .unwrap()
+            .into_iter()
+            .map(|(_, leg)| leg)
+            .collect();
         assert_eq!(
             legs,
             [
@@ -303,9 +379,13 @@ mod tests {
 
     #[test]
     fn extra_values_are_not_in_the_name_but_alone_they_are() {
-        let matrix = json!({ "a": [1], "include": [{ "a": 1, "b": "extra" }, { "a": 2, "b": "own" }] });
+        let matrix =
+            json!({ "a": [1], "include": [{ "a": 1, "b": "extra" }, { "a": 2, "b": "own" }] });
         assert_eq!(names(&matrix), ["1", "2,own"]);
-        assert_eq!(names(&json!({ "include": [{ "x": "one" }, { "x": "two" }] })), ["one", "two"]);
+        assert_eq!(
+            names(&json!({ "include": [{ "x": "one" }, { "x": "two" }] })),
+            ["one", "two"]
+        );
     }
 
     #[test]
@@ -326,10 +406,30 @@ mod tests {
 
     #[test]
     fn what_is_no_matrix_is_refused() {
-        assert!(expand(&json!([1])).unwrap_err().contains("must be a mapping of lists"));
-        assert!(expand(&json!({ "a": [] })).unwrap_err().contains("'a' does not contain"));
-        assert!(expand(&json!({ "a": "x" })).unwrap_err().contains("'a' must be a list"));
-        assert!(expand(&json!({ "include": [1] })).unwrap_err().contains("must be a mapping"));
-        assert!(expand(&json!({})).unwrap_err().contains("does not contain any values"));
+        assert!(
+            expand(&json!([1]))
+                .unwrap_err()
+                .contains("must be a mapping of lists")
+        );
+        assert!(
+            expand(&json!({ "a": [] }))
+                .unwrap_err()
+                .contains("'a' does not contain")
+        );
+        assert!(
+            expand(&json!({ "a": "x" }))
+                .unwrap_err()
+                .contains("'a' must be a list")
+        );
+        assert!(
+            expand(&json!({ "include": [1] }))
+                .unwrap_err()
+                .contains("must be a mapping")
+        );
+        assert!(
+            expand(&json!({}))
+                .unwrap_err()
+                .contains("does not contain any values")
+        );
     }
 }

@@ -309,7 +309,13 @@ pub fn uses_of(workflow: &Workflow) -> Vec<ActionUse> {
     let mut found = Vec::new();
     for job in &workflow.jobs {
         for (step, definition) in job.steps.iter().enumerate() {
-            if let StepAction::Uses { uses, action, position, .. } = &definition.action {
+            if let StepAction::Uses {
+                uses,
+                action,
+                position,
+                ..
+            } = &definition.action
+            {
                 found.push(ActionUse {
                     job: job.id.clone(),
                     step,

@@ -91,7 +91,10 @@ impl JobSpec {
             env: job.env.clone(),
             workflow_defaults: workflow.defaults.clone(),
             defaults: job.defaults.clone(),
-            permissions: job.permissions.clone().or_else(|| workflow.permissions.clone()),
+            permissions: job
+                .permissions
+                .clone()
+                .or_else(|| workflow.permissions.clone()),
             outputs: job.outputs.clone(),
             steps: job.steps.clone(),
         }
@@ -103,7 +106,10 @@ impl JobSpec {
 /// Errors: the condition cannot be computed.
 pub fn job_runs(workflow: &Workflow, job: &Job, contexts: &Contexts) -> Result<bool, Diagnostic> {
     crate::condition::evaluate_condition(job.condition.as_ref(), contexts).map_err(|error| {
-        let message = format!("the condition of job '{}' cannot be computed: {error}", job.id);
+        let message = format!(
+            "the condition of job '{}' cannot be computed: {error}",
+            job.id
+        );
         Diagnostic::new(&workflow.path, job.position, message, None)
     })
 }
@@ -114,7 +120,12 @@ pub fn job_runs(workflow: &Workflow, job: &Job, contexts: &Contexts) -> Result<b
 /// Errors: an expression cannot be computed, the matrix has no values or more than 256 legs, or
 /// what comes out is not of the right kind.
 pub fn expand(workflow: &Workflow, job: &Job, contexts: &Contexts) -> Result<Vec<Leg>, Diagnostic> {
-    Expansion { workflow, job, contexts }.legs()
+    Expansion {
+        workflow,
+        job,
+        contexts,
+    }
+    .legs()
 }
 
 fn strategy_value(fail_fast: bool, max_parallel: Option<u32>, index: u32, total: u32) -> Value {
@@ -150,35 +161,48 @@ impl Expansion<'_> {
             None => true,
         };
         let max_parallel = self.max_parallel()?;
-        let at = self.job.strategy.matrix_position.unwrap_or(self.job.position);
+        let at = self
+            .job
+            .strategy
+            .matrix_position
+            .unwrap_or(self.job.position);
         let combinations = match &self.job.strategy.matrix {
             Some(matrix) => {
                 let value = matrix
                     .eval(self.contexts)
                     .map_err(|error| self.error(at, format!("its matrix: {error}")))?;
-                matrix::combinations(&self.job.id, &value)
-                    .map_err(|error| Diagnostic::new(&self.workflow.path, at, error.to_string(), None))?
+                matrix::combinations(&self.job.id, &value).map_err(|error| {
+                    Diagnostic::new(&self.workflow.path, at, error.to_string(), None)
+                })?
             }
-            None => vec![matrix::Combination { values: Value::Null, labels: Vec::new() }],
+            None => vec![matrix::Combination {
+                values: Value::Null,
+                labels: Vec::new(),
+            }],
         };
         let total = u32::try_from(combinations.len())
             .map_err(|_| self.error(at, "its matrix has too many legs"))?;
         (0..total)
             .zip(combinations)
-            .map(|(index, combination)| self.leg(combination, index, total, fail_fast, max_parallel))
+            .map(|(index, combination)| {
+                self.leg(combination, index, total, fail_fast, max_parallel)
+            })
             .collect()
     }
 
     fn max_parallel(&self) -> Result<Option<u32>, Diagnostic> {
-        let Some(template) = &self.job.strategy.max_parallel else { return Ok(None) };
+        let Some(template) = &self.job.strategy.max_parallel else {
+            return Ok(None);
+        };
         let value = self.eval("max-parallel", template, self.contexts)?;
         match value.to_number() {
-            number if number >= 1.0 => {
-                Ok(format!("{:.0}", number.floor()).parse().ok())
-            }
+            number if number >= 1.0 => Ok(format!("{:.0}", number.floor()).parse().ok()),
             _ => Err(self.error(
                 self.job.position,
-                format!("max-parallel must be a number from 1, not '{}'", value.to_text()),
+                format!(
+                    "max-parallel must be a number from 1, not '{}'",
+                    value.to_text()
+                ),
             )),
         }
     }
@@ -195,7 +219,10 @@ impl Expansion<'_> {
             .contexts
             .clone()
             .with("matrix", combination.values.clone())
-            .with("strategy", strategy_value(fail_fast, max_parallel, index, total));
+            .with(
+                "strategy",
+                strategy_value(fail_fast, max_parallel, index, total),
+            );
         let continue_on_error = match &self.job.continue_on_error {
             Some(template) => self.eval("continue-on-error", template, &host)?.is_truthy(),
             None => false,
@@ -215,14 +242,19 @@ impl Expansion<'_> {
     }
 
     fn timeout_minutes(&self, host: &Contexts) -> Result<Option<f64>, Diagnostic> {
-        let Some(template) = &self.job.timeout_minutes else { return Ok(None) };
+        let Some(template) = &self.job.timeout_minutes else {
+            return Ok(None);
+        };
         let value = self.eval("timeout-minutes", template, host)?;
         match value.to_number() {
             _ if matches!(value, Value::Null) => Ok(None),
             minutes if minutes > 0.0 => Ok(minutes.is_finite().then_some(minutes)),
             _ => Err(self.error(
                 self.job.position,
-                format!("timeout-minutes must be a number above 0, not '{}'", value.to_text()),
+                format!(
+                    "timeout-minutes must be a number above 0, not '{}'",
+                    value.to_text()
+                ),
             )),
         }
     }
@@ -232,7 +264,11 @@ impl Expansion<'_> {
         let base = match &self.job.name {
             Some(template) if template.literal().is_none() => {
                 let name = self.eval("name", template, host)?.to_text().to_string();
-                return Ok(shorten(if name.is_empty() { self.job.id.clone() } else { name }));
+                return Ok(shorten(if name.is_empty() {
+                    self.job.id.clone()
+                } else {
+                    name
+                }));
             }
             Some(Template::Literal(name)) => name.to_text().to_string(),
             _ => self.job.id.clone(),
@@ -255,7 +291,10 @@ impl Expansion<'_> {
                 group: object.get("group").map(|group| group.to_text().to_string()),
                 labels: object.get("labels").map(labels).unwrap_or_default(),
             },
-            None => RunsOn { group: None, labels: labels(&value) },
+            None => RunsOn {
+                group: None,
+                labels: labels(&value),
+            },
         };
         let blank = runs_on.labels.iter().any(|label| label.trim().is_empty());
         if blank || (runs_on.labels.is_empty() && runs_on.group.is_none()) {
@@ -267,7 +306,10 @@ impl Expansion<'_> {
 
 fn labels(value: &Value) -> Vec<String> {
     match value.as_array() {
-        Some(items) => items.iter().map(|item| item.to_text().to_string()).collect(),
+        Some(items) => items
+            .iter()
+            .map(|item| item.to_text().to_string())
+            .collect(),
         None => vec![value.to_text().to_string()],
     }
 }
@@ -276,5 +318,8 @@ fn shorten(name: String) -> String {
     if name.chars().count() <= MAX_NAME {
         return name;
     }
-    name.chars().take(MAX_NAME - 3).chain("...".chars()).collect()
+    name.chars()
+        .take(MAX_NAME - 3)
+        .chain("...".chars())
+        .collect()
 }

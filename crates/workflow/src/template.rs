@@ -38,7 +38,10 @@ pub(crate) struct TemplateError {
 
 impl TemplateError {
     fn new(message: &str, offset: usize) -> Self {
-        let error = ExprError { kind: ErrorKind::Parsing, message: message.to_owned() };
+        let error = ExprError {
+            kind: ErrorKind::Parsing,
+            message: message.to_owned(),
+        };
         Self { error, offset }
     }
 }
@@ -88,8 +91,10 @@ impl Template {
             if source.is_empty() {
                 return Err(TemplateError::new("An expression was expected", start));
             }
-            let parsed = expr::parse(source, names)
-                .map_err(|error| TemplateError { error, offset: start })?;
+            let parsed = expr::parse(source, names).map_err(|error| TemplateError {
+                error,
+                offset: start,
+            })?;
             parts.push(Part::Expr(parsed));
             at = end + CLOSE.len();
         }
@@ -172,10 +177,11 @@ impl Template {
             Self::Expr(expr) => (Some(expr), [].as_slice()),
             Self::Mixed(parts) => (None, parts.as_slice()),
         };
-        one.into_iter().chain(many.iter().filter_map(|part| match part {
-            Part::Expr(expr) => Some(expr),
-            Part::Text(_) => None,
-        }))
+        one.into_iter()
+            .chain(many.iter().filter_map(|part| match part {
+                Part::Expr(expr) => Some(expr),
+                Part::Text(_) => None,
+            }))
     }
 
     fn from_value(value: Value) -> Result<Self, ExprError> {
@@ -281,17 +287,20 @@ impl Data {
             Self::Scalar(template) => template.exprs().any(test),
             Self::Sequence(items) => items.iter().any(|item| item.any_expr(test)),
             Self::Mapping(entries) => entries.iter().any(|(key, data)| {
-                data.any_expr(test)
-                    || matches!(key, Key::Name(name) if name.exprs().any(test))
+                data.any_expr(test) || matches!(key, Key::Name(name) if name.exprs().any(test))
             }),
         }
     }
 
     fn from_value(value: &Value) -> Result<Self, ExprError> {
         Ok(match value {
-            Value::Array(array) => {
-                Self::Sequence(array.items().iter().map(Self::from_value).collect::<Result<_, _>>()?)
-            }
+            Value::Array(array) => Self::Sequence(
+                array
+                    .items()
+                    .iter()
+                    .map(Self::from_value)
+                    .collect::<Result<_, _>>()?,
+            ),
             Value::Object(object) => {
                 let mut entries = Vec::new();
                 for (key, value) in object.iter() {
@@ -371,7 +380,10 @@ mod tests {
     }
 
     fn eval(text: &str) -> Value {
-        Template::parse(text, &Names::all()).unwrap().eval(&host()).unwrap()
+        Template::parse(text, &Names::all())
+            .unwrap()
+            .eval(&host())
+            .unwrap()
     }
 
     #[test]
@@ -383,7 +395,10 @@ mod tests {
         assert_eq!(eval("${{ github.labels }}").as_array().unwrap().len(), 2);
         assert_eq!(eval("is ${{ github.labels }}"), Value::from("is Array"));
         assert_eq!(eval("${{ '}}' }}"), Value::from("}}"));
-        assert_eq!(eval("${{ 'it''s ${{ x }}' }}"), Value::from("it's ${{ x }}"));
+        assert_eq!(
+            eval("${{ 'it''s ${{ x }}' }}"),
+            Value::from("it's ${{ x }}")
+        );
     }
 
     #[test]

@@ -48,7 +48,9 @@ impl ActionRef {
     /// Errors: it is of none of the forms `owner/name[/path]@ref`, `./folder`, `docker://image`,
     /// `https://host/owner/name[/path]@ref`.
     pub fn parse(text: &str) -> Result<Self, ActionRefError> {
-        let wrong = || ActionRefError { text: text.to_owned() };
+        let wrong = || ActionRefError {
+            text: text.to_owned(),
+        };
         if let Some(image) = text.strip_prefix("docker://") {
             // An empty image is told when the action is looked up.
             return Ok(Self::Docker(image.to_owned()));
@@ -56,24 +58,49 @@ impl ActionRef {
         if text == "." || text.starts_with("./") || text.starts_with(".\\") {
             return Ok(Self::Local(text.replace('\\', "/")));
         }
-        if let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) {
+        if let Some(rest) = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"))
+        {
             let (host, rest) = rest.split_once('/').ok_or_else(wrong)?;
             let (owner, name, path, git_ref) = split_repo(rest).ok_or_else(wrong)?;
             if host.is_empty() {
                 return Err(wrong());
             }
-            return Ok(Self::Url { host: host.to_owned(), owner, name, path, git_ref });
+            return Ok(Self::Url {
+                host: host.to_owned(),
+                owner,
+                name,
+                path,
+                git_ref,
+            });
         }
         let (owner, name, path, git_ref) = split_repo(text).ok_or_else(wrong)?;
-        Ok(Self::Repo { owner, name, path, git_ref })
+        Ok(Self::Repo {
+            owner,
+            name,
+            path,
+            git_ref,
+        })
     }
 
     /// The owner, name, path and ref of an action that lies in a repo.
     #[must_use]
     pub fn repo(&self) -> Option<(&str, &str, &str, &str)> {
         match self {
-            Self::Repo { owner, name, path, git_ref }
-            | Self::Url { owner, name, path, git_ref, .. } => Some((owner, name, path, git_ref)),
+            Self::Repo {
+                owner,
+                name,
+                path,
+                git_ref,
+            }
+            | Self::Url {
+                owner,
+                name,
+                path,
+                git_ref,
+                ..
+            } => Some((owner, name, path, git_ref)),
             Self::Local(_) | Self::Docker(_) => None,
         }
     }
@@ -89,7 +116,12 @@ fn split_repo(text: &str) -> Option<(String, String, String, String)> {
     if !plain(owner) || !plain(name) || git_ref.is_empty() || text.contains("..") {
         return None;
     }
-    Some((owner.to_owned(), name.to_owned(), path.replace('\\', "/"), git_ref.to_owned()))
+    Some((
+        owner.to_owned(),
+        name.to_owned(),
+        path.replace('\\', "/"),
+        git_ref.to_owned(),
+    ))
 }
 
 #[cfg(test)]
@@ -105,9 +137,18 @@ mod tests {
             git_ref: git_ref.into(),
         };
         assert_eq!(ActionRef::parse("actions/cache@v4"), Ok(repo("", "v4")));
-        assert_eq!(ActionRef::parse("actions/cache/save@v4.1"), Ok(repo("save", "v4.1")));
-        assert_eq!(ActionRef::parse("actions/cache/a/b/@feature/x"), Ok(repo("a/b", "feature/x")));
-        assert_eq!(ActionRef::parse("./.github/act"), Ok(ActionRef::Local("./.github/act".into())));
+        assert_eq!(
+            ActionRef::parse("actions/cache/save@v4.1"),
+            Ok(repo("save", "v4.1"))
+        );
+        assert_eq!(
+            ActionRef::parse("actions/cache/a/b/@feature/x"),
+            Ok(repo("a/b", "feature/x"))
+        );
+        assert_eq!(
+            ActionRef::parse("./.github/act"),
+            Ok(ActionRef::Local("./.github/act".into()))
+        );
         assert_eq!(
             ActionRef::parse("docker://alpine:3.20"),
             Ok(ActionRef::Docker("alpine:3.20".into()))
@@ -119,8 +160,17 @@ mod tests {
     #[test]
     fn what_names_no_action_is_refused() {
         for text in [
-            "", "checkout", "checkout@v4", "actions/checkout", "actions/checkout@", "/checkout@v4",
-            "$docker://alpine:3", "..docker://a/b@c", "actions//@v1", "a/b/../c@v1", "https://h@v1",
+            "",
+            "checkout",
+            "checkout@v4",
+            "actions/checkout",
+            "actions/checkout@",
+            "/checkout@v4",
+            "$docker://alpine:3",
+            "..docker://a/b@c",
+            "actions//@v1",
+            "a/b/../c@v1",
+            "https://h@v1",
         ] {
             assert!(ActionRef::parse(text).is_err(), "{text}");
         }

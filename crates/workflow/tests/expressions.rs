@@ -1,23 +1,8 @@
 //! The public suite of expressions, where it is at hand.
 
-use std::path::{Path, PathBuf};
+mod suites;
 
 use serde_json::Value as Json;
-
-/// Where the suites lie, or `None` where they are absent and may be.
-fn suites() -> Option<PathBuf> {
-    let path = std::env::var_os("COFFERDAM_SUITES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/suites"),
-        PathBuf::from,
-    );
-    if path.join("expressions").is_dir() {
-        return Some(path);
-    }
-    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    assert!(!ci, "no suites at {}; set COFFERDAM_SUITES", path.display());
-    eprintln!("skipped: no suites at {}", path.display());
-    None
-}
 
 /// Numbers by value, not by how they are written.
 fn same(left: &Json, right: &Json) -> bool {
@@ -28,7 +13,10 @@ fn same(left: &Json, right: &Json) -> bool {
         }
         (Json::Object(left), Json::Object(right)) => {
             left.len() == right.len()
-                && left.iter().zip(right).all(|((lk, l), (rk, r))| lk == rk && same(l, r))
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|((lk, l), (rk, r))| lk == rk && same(l, r))
         }
         _ => left == right,
     }
@@ -39,10 +27,14 @@ fn failure_of(case: &Json) -> Option<String> {
     let empty = serde_json::json!({});
     let got = workflow::eval_to_json(source, case.get("contexts").unwrap_or(&empty));
     let passed = match (&got, case.get("result"), case.get("err")) {
-        (Ok(got), Some(want), None) => got["kind"] == want["kind"] && same(&got["value"], &want["value"]),
+        (Ok(got), Some(want), None) => {
+            got["kind"] == want["kind"] && same(&got["value"], &want["value"])
+        }
         (Err(got), None, Some(want)) => {
             Some(got.kind.as_str()) == want["kind"].as_str()
-                && want["value"].as_str().is_some_and(|text| got.message.contains(text))
+                && want["value"]
+                    .as_str()
+                    .is_some_and(|text| got.message.contains(text))
         }
         _ => false,
     };
@@ -51,10 +43,12 @@ fn failure_of(case: &Json) -> Option<String> {
 
 #[test]
 fn every_case_of_the_suite_passes() {
-    let Some(suites) = suites() else { return };
+    let Some(folder) = suites::folder("expressions") else {
+        return;
+    };
     let mut cases = 0;
     let mut failures = Vec::new();
-    for entry in std::fs::read_dir(suites.join("expressions")).unwrap() {
+    for entry in std::fs::read_dir(folder).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         let groups: serde_json::Map<String, Json> = serde_json::from_str(&text).unwrap();
         for case in groups.values().flat_map(|group| group.as_array().unwrap()) {

@@ -25,7 +25,9 @@ pub(crate) fn fold(text: &str) -> String {
 }
 
 fn compare_text(left: &str, right: &str) -> Ordering {
-    left.chars().map(fold_char).cmp(right.chars().map(fold_char))
+    left.chars()
+        .map(fold_char)
+        .cmp(right.chars().map(fold_char))
 }
 
 /// Whether two texts are the same but for case.

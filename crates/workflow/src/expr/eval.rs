@@ -38,7 +38,11 @@ pub trait Host {
     /// Answers a status function; `jobs` names the jobs asked about, all of them when empty.
     fn status(&self, function: StatusFunction, jobs: &[String]) -> Result<bool, String> {
         let answer = matches!(function, StatusFunction::Success | StatusFunction::Always);
-        if jobs.is_empty() { Ok(answer) } else { Err("there are no jobs to ask about here".into()) }
+        if jobs.is_empty() {
+            Ok(answer)
+        } else {
+            Err("there are no jobs to ask about here".into())
+        }
     }
 
     /// The SHA-256, in hex, over the files that match; empty when none does.
@@ -60,7 +64,13 @@ impl Host for Object {
 }
 
 pub(super) fn evaluate(root: &Node, host: &dyn Host) -> Result<Value, ExprError> {
-    let mut evaluation = Evaluation { host, memory: Memory { used: 0, most: host.memory_bytes() } };
+    let mut evaluation = Evaluation {
+        host,
+        memory: Memory {
+            used: 0,
+            most: host.memory_bytes(),
+        },
+    };
     let value = evaluation.value(root)?;
     // A filtered array leaves the expression as a plain one.
     Ok(match value {
@@ -80,7 +90,9 @@ impl Memory {
     pub(super) fn add(&mut self, bytes: usize) -> Result<(), ExprError> {
         self.used = self.used.saturating_add(bytes);
         if self.used > self.most {
-            return Err(ExprError::evaluation("The maximum allowed memory size was exceeded"));
+            return Err(ExprError::evaluation(
+                "The maximum allowed memory size was exceeded",
+            ));
         }
         Ok(())
     }
@@ -164,7 +176,12 @@ impl Evaluation<'_> {
         for node in nodes {
             arguments.push(self.value(node)?);
         }
-        let texts = || arguments.iter().map(|value| value.to_text().to_string()).collect::<Vec<_>>();
+        let texts = || {
+            arguments
+                .iter()
+                .map(|value| value.to_text().to_string())
+                .collect::<Vec<_>>()
+        };
         if let Some(status) = status {
             let answer = self.host.status(status, &texts());
             return answer.map(Value::Bool).map_err(ExprError::evaluation);
@@ -180,7 +197,9 @@ impl Evaluation<'_> {
     }
 
     fn case(&mut self, nodes: &[Node]) -> Result<Value, ExprError> {
-        let Some((otherwise, pairs)) = nodes.split_last() else { return Ok(Value::Null) };
+        let Some((otherwise, pairs)) = nodes.split_last() else {
+            return Ok(Value::Null);
+        };
         for pair in pairs.chunks_exact(2) {
             match self.value(&pair[0])? {
                 Value::Bool(true) => return self.value(&pair[1]),
@@ -202,9 +221,7 @@ fn compare(operator: Operator, left: &Value, right: &Value) -> bool {
         Operator::NotEqual => !equal(left, right),
         Operator::Less => order(left, right) == Some(Ordering::Less),
         Operator::Greater => order(left, right) == Some(Ordering::Greater),
-        Operator::LessOrEqual => {
-            equal(left, right) || order(left, right) == Some(Ordering::Less)
-        }
+        Operator::LessOrEqual => equal(left, right) || order(left, right) == Some(Ordering::Less),
         Operator::GreaterOrEqual => {
             equal(left, right) || order(left, right) == Some(Ordering::Greater)
         }
@@ -216,7 +233,9 @@ fn compare(operator: Operator, left: &Value, right: &Value) -> bool {
 /// items.
 fn every(of: &Value) -> Vec<Value> {
     match of {
-        Value::Array(array) if array.is_filtered() => array.items().iter().flat_map(members).collect(),
+        Value::Array(array) if array.is_filtered() => {
+            array.items().iter().flat_map(members).collect()
+        }
         other => members(other),
     }
 }
@@ -232,7 +251,11 @@ fn members(of: &Value) -> Vec<Value> {
 fn index(of: &Value, key: &Value) -> Value {
     match of {
         Value::Array(array) if array.is_filtered() => {
-            let found = array.items().iter().filter_map(|item| member(item, key)).collect();
+            let found = array
+                .items()
+                .iter()
+                .filter_map(|item| member(item, key))
+                .collect();
             Value::Array(Arc::new(Array::filtered(found)))
         }
         other => member(other, key).unwrap_or_default(),

@@ -14,24 +14,26 @@ pub(super) fn call(
     match (function, arguments) {
         (Function::Contains, [search, item]) => Ok(Value::Bool(contains(search, item))),
         (Function::StartsWith, [text, start]) => {
-            Ok(Value::Bool(both_texts(text, start, |text, start| text.starts_with(start))))
+            Ok(Value::Bool(both_texts(text, start, |text, start| {
+                text.starts_with(start)
+            })))
         }
-        (Function::EndsWith, [text, end]) => {
-            Ok(Value::Bool(both_texts(text, end, |text, end| text.ends_with(end))))
-        }
+        (Function::EndsWith, [text, end]) => Ok(Value::Bool(both_texts(text, end, |text, end| {
+            text.ends_with(end)
+        }))),
         (Function::Format, [pattern, values @ ..]) => {
             format(&pattern.to_text(), values, memory).map(Value::from)
         }
-        (Function::Join, [items, rest @ ..]) => {
-            join(items, rest.first(), memory).map(Value::from)
-        }
+        (Function::Join, [items, rest @ ..]) => join(items, rest.first(), memory).map(Value::from),
         (Function::ToJson, [value]) => {
             let mut text = String::new();
             write_json(value, 0, &mut text, memory)?;
             Ok(Value::from(text))
         }
         (Function::FromJson, [text]) => from_json(&text.to_text()),
-        _ => Err(ExprError::evaluation("the function was called with the wrong arguments")),
+        _ => Err(ExprError::evaluation(
+            "the function was called with the wrong arguments",
+        )),
     }
 }
 

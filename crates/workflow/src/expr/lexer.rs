@@ -56,7 +56,12 @@ pub(super) struct Token {
 /// Cuts all of `source`. Errors: `Lexing` at the first text that is no token.
 pub(super) fn lex(source: &str) -> Result<Vec<Token>, ExprError> {
     let chars: Vec<char> = source.chars().collect();
-    let mut lexer = Lexer { source, chars, at: 0, tokens: Vec::new() };
+    let mut lexer = Lexer {
+        source,
+        chars,
+        at: 0,
+        tokens: Vec::new(),
+    };
     while lexer.skip_space() {
         lexer.token()?;
     }
@@ -72,14 +77,18 @@ struct Lexer<'a> {
 
 /// Whether a word or number ends before `c`.
 fn is_boundary(c: char) -> bool {
-    matches!(c, '(' | '[' | ')' | ']' | ',' | '.' | '!' | '>' | '<' | '=' | '&' | '|')
-        || c.is_whitespace()
+    matches!(
+        c,
+        '(' | '[' | ')' | ']' | ',' | '.' | '!' | '>' | '<' | '=' | '&' | '|'
+    ) || c.is_whitespace()
 }
 
 /// Whether `text` can name a context, function or property.
 pub(crate) fn is_word(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
 impl Lexer<'_> {
@@ -93,12 +102,22 @@ impl Lexer<'_> {
 
     fn push(&mut self, kind: TokenKind, start: usize) {
         let text = self.chars[start..self.at].iter().collect();
-        self.tokens.push(Token { kind, text, position: start + 1 });
+        self.tokens.push(Token {
+            kind,
+            text,
+            position: start + 1,
+        });
     }
 
     fn unexpected(&self, start: usize) -> ExprError {
         let text: String = self.chars[start..self.at].iter().collect();
-        ExprError::at(ErrorKind::Lexing, "Unexpected symbol", &text, start + 1, self.source)
+        ExprError::at(
+            ErrorKind::Lexing,
+            "Unexpected symbol",
+            &text,
+            start + 1,
+            self.source,
+        )
     }
 
     fn token(&mut self) -> Result<(), ExprError> {
@@ -156,7 +175,11 @@ impl Lexer<'_> {
     }
 
     fn skip_word(&mut self, dots: bool) {
-        while self.chars.get(self.at).is_some_and(|&c| !is_boundary(c) || (dots && c == '.')) {
+        while self
+            .chars
+            .get(self.at)
+            .is_some_and(|&c| !is_boundary(c) || (dots && c == '.'))
+        {
             self.at += 1;
         }
     }
@@ -205,7 +228,10 @@ impl Lexer<'_> {
         if !is_word(&text) {
             return Err(self.unexpected(start));
         }
-        let after_dot = self.tokens.last().is_some_and(|token| token.kind == TokenKind::Dot);
+        let after_dot = self
+            .tokens
+            .last()
+            .is_some_and(|token| token.kind == TokenKind::Dot);
         let literal = match text.as_str() {
             _ if after_dot => None,
             "true" => Some(Value::Bool(true)),

@@ -54,14 +54,18 @@ pub struct ExprError {
 
 impl ExprError {
     fn at(kind: ErrorKind, problem: &str, text: &str, position: usize, source: &str) -> Self {
-        let message =
-            format!("{problem}: '{text}'. Located at position {position} within expression: {source}");
+        let message = format!(
+            "{problem}: '{text}'. Located at position {position} within expression: {source}"
+        );
         Self { kind, message }
     }
 
     /// A failure of evaluation.
     pub(crate) fn evaluation(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Evaluation, message: message.into() }
+        Self {
+            kind: ErrorKind::Evaluation,
+            message: message.into(),
+        }
     }
 }
 
@@ -77,7 +81,10 @@ pub struct Expr {
 /// Errors: `Lexing` and `Parsing`, with the position in characters from 1.
 pub fn parse(source: &str, names: &Names) -> Result<Expr, ExprError> {
     let root = parser::parse(source, names)?;
-    Ok(Expr { source: source.to_owned(), root })
+    Ok(Expr {
+        source: source.to_owned(),
+        root,
+    })
 }
 
 impl Expr {

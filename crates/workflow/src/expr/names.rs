@@ -55,7 +55,10 @@ const FUNCTIONS: [(Function, &str, usize, usize, bool); 13] = [
 
 impl Function {
     pub(super) fn is_status(self) -> bool {
-        matches!(self, Self::Success | Self::Failure | Self::Always | Self::Cancelled)
+        matches!(
+            self,
+            Self::Success | Self::Failure | Self::Always | Self::Cancelled
+        )
     }
 }
 
@@ -71,13 +74,20 @@ pub struct Names {
 impl Names {
     /// The given contexts, and the functions that need nothing around them.
     pub fn new<'a>(contexts: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { contexts: contexts.into_iter().map(fold).collect(), ..Self::default() }
+        Self {
+            contexts: contexts.into_iter().map(fold).collect(),
+            ..Self::default()
+        }
     }
 
     /// Every context and every function: for texts that were checked before.
     #[must_use]
     pub fn all() -> Self {
-        Self { any_context: true, ..Self::default() }.with_all_functions()
+        Self {
+            any_context: true,
+            ..Self::default()
+        }
+        .with_all_functions()
     }
 
     /// Allows `hashFiles` too.

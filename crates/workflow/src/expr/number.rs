@@ -68,13 +68,20 @@ pub(crate) fn format_number(number: f64) -> String {
         return "NaN".to_owned();
     }
     if number.is_infinite() {
-        return if number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
+        return if number > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        }
+        .to_owned();
     }
     if number == 0.0 {
         return "0".to_owned();
     }
     let scientific = format!("{:.*e}", DIGITS - 1, number.abs());
-    let (mantissa, exponent) = scientific.split_once('e').expect("`{:e}` always prints an e");
+    let (mantissa, exponent) = scientific
+        .split_once('e')
+        .expect("`{:e}` always prints an e");
     let exponent: i32 = exponent.parse().expect("`{:e}` prints a decimal exponent");
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let digits = digits.trim_end_matches('0');
@@ -151,7 +158,11 @@ mod tests {
             ("-Infinity", f64::NEG_INFINITY),
             ("1e999", f64::INFINITY),
         ] {
-            assert!(parse_number(text) == number, "{text:?} is {}", parse_number(text));
+            assert!(
+                parse_number(text) == number,
+                "{text:?} is {}",
+                parse_number(text)
+            );
         }
     }
 
@@ -161,7 +172,11 @@ mod tests {
             ".", "+", "-", "e5", "1e", "1e+", "1.2.3", "0x", "0xg", "0o8", "-0x1", "0X1", "0b1",
             "inf", "infinity", "nan", "1_000", "1 2", "abc", "NaN", "--1",
         ] {
-            assert!(parse_number(text).is_nan(), "{text:?} is {}", parse_number(text));
+            assert!(
+                parse_number(text).is_nan(),
+                "{text:?} is {}",
+                parse_number(text)
+            );
         }
     }
 }

@@ -38,7 +38,11 @@ struct Operand {
 enum Pending {
     Group,
     Index,
-    Call { function: Function, token: usize, arguments: usize },
+    Call {
+        function: Function,
+        token: usize,
+        arguments: usize,
+    },
     Not,
     Operator(Operator),
 }
@@ -52,7 +56,9 @@ pub(super) fn parse(source: &str, names: &Names) -> Result<Option<Node>, ExprErr
         });
     }
     let tokens = lex(source)?;
-    let Some(last) = tokens.len().checked_sub(1) else { return Ok(None) };
+    let Some(last) = tokens.len().checked_sub(1) else {
+        return Ok(None);
+    };
     let mut parser = Parser {
         source,
         names,
@@ -64,7 +70,11 @@ pub(super) fn parse(source: &str, names: &Names) -> Result<Option<Node>, ExprErr
     };
     let mut wants_operand = true;
     while parser.at < parser.tokens.len() {
-        wants_operand = if wants_operand { parser.operand()? } else { parser.operator()? };
+        wants_operand = if wants_operand {
+            parser.operand()?
+        } else {
+            parser.operator()?
+        };
     }
     parser.finish(wants_operand, last)
 }
@@ -82,7 +92,13 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn error(&self, problem: &str, token: usize) -> ExprError {
         let token = &self.tokens[token];
-        ExprError::at(ErrorKind::Parsing, problem, &token.text, token.position, self.source)
+        ExprError::at(
+            ErrorKind::Parsing,
+            problem,
+            &token.text,
+            token.position,
+            self.source,
+        )
     }
 
     fn unexpected(&self) -> ExprError {
@@ -97,14 +113,19 @@ impl Parser<'_> {
         let height = below + 1;
         if height > MAX_DEPTH {
             self.too_deep = true;
-            self.operands.push(Operand { node: Node::Literal(Value::Null), height: 1 });
+            self.operands.push(Operand {
+                node: Node::Literal(Value::Null),
+                height: 1,
+            });
         } else {
             self.operands.push(Operand { node, height });
         }
     }
 
     fn pop(&mut self) -> Operand {
-        self.operands.pop().expect("an operator is only taken after its operand")
+        self.operands
+            .pop()
+            .expect("an operator is only taken after its operand")
     }
 
     /// Takes the token of an operand; true if another operand must follow.
@@ -137,7 +158,10 @@ impl Parser<'_> {
 
     /// `[*]`, of which the `[` is taken already.
     fn every_in_brackets(&mut self) -> Result<bool, ExprError> {
-        if self.kind(self.at + 1).is_some_and(|kind| *kind != TokenKind::CloseBracket) {
+        if self
+            .kind(self.at + 1)
+            .is_some_and(|kind| *kind != TokenKind::CloseBracket)
+        {
             self.at += 1;
             return Err(self.unexpected());
         }
@@ -177,7 +201,11 @@ impl Parser<'_> {
             self.call(function, token, 0)?;
             return Ok(false);
         }
-        self.pending.push(Pending::Call { function, token, arguments: 1 });
+        self.pending.push(Pending::Call {
+            function,
+            token,
+            arguments: 1,
+        });
         Ok(true)
     }
 
@@ -196,7 +224,11 @@ impl Parser<'_> {
                     Some(&Pending::Group) => {
                         self.pending.pop();
                     }
-                    Some(&Pending::Call { function, token, arguments }) => {
+                    Some(&Pending::Call {
+                        function,
+                        token,
+                        arguments,
+                    }) => {
                         self.pending.pop();
                         self.call(function, token, arguments)?;
                     }
@@ -240,10 +272,7 @@ impl Parser<'_> {
         matches!(
             self.kind(self.at - 1),
             Some(
-                TokenKind::Word
-                    | TokenKind::CloseParen
-                    | TokenKind::CloseBracket
-                    | TokenKind::Star
+                TokenKind::Word | TokenKind::CloseParen | TokenKind::CloseBracket | TokenKind::Star
             )
         )
     }
@@ -338,11 +367,16 @@ impl Parser<'_> {
             return Err(self.error("Too many parameters supplied", token));
         }
         if function == Function::Case && count % 2 == 0 {
-            let problem = "Even number of parameters supplied, requires an odd number of parameters";
+            let problem =
+                "Even number of parameters supplied, requires an odd number of parameters";
             return Err(self.error(problem, token));
         }
         let arguments = self.operands.split_off(self.operands.len() - count);
-        let below = arguments.iter().map(|operand| operand.height).max().unwrap_or(0);
+        let below = arguments
+            .iter()
+            .map(|operand| operand.height)
+            .max()
+            .unwrap_or(0);
         let arguments = arguments.into_iter().map(|operand| operand.node).collect();
         self.push(Node::Call(function, arguments), below);
         Ok(())

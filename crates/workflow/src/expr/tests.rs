@@ -54,7 +54,11 @@ fn literals_have_their_kinds() {
         ("fromJSON('{}')", "Object", json!({})),
     ] {
         let result = eval_to_json(source, &contexts()).unwrap();
-        assert_eq!(result, json!({ "kind": kind, "value": expected }), "{source}");
+        assert_eq!(
+            result,
+            json!({ "kind": kind, "value": expected }),
+            "{source}"
+        );
     }
 }
 
@@ -84,14 +88,20 @@ fn properties_and_indexes_find_members() {
 fn stars_filter() {
     for (source, expected) in [
         ("github.event.commits.*.id", json!(["a1", "b2", "c3"])),
-        ("github.event.commits.*.author.name", json!(["Ada", "Grace"])),
+        (
+            "github.event.commits.*.author.name",
+            json!(["Ada", "Grace"]),
+        ),
         ("github.event.commits[*].files[0]", json!(["x", "z"])),
         ("github.event.commits.*.files.*", json!(["x", "y", "z"])),
         ("env.*", json!(["", "2", "true"])),
         ("nothing.*", json!([])),
         ("github.ref.*", json!([])),
         ("(github.event.commits.*.author)[0]", json!([])),
-        ("fromJSON(toJSON(github.event.commits.*.id))[1]", json!("b2")),
+        (
+            "fromJSON(toJSON(github.event.commits.*.id))[1]",
+            json!("b2"),
+        ),
         ("join(github.event.commits.*.id, '+')", json!("a1+b2+c3")),
     ] {
         assert_eq!(value(source), expected, "{source}");
@@ -152,15 +162,20 @@ fn functions_do_what_they_say() {
         ("join(fromJSON('[1,2]'), odd)", json!("1,2")),
         ("toJSON('a\"b')", json!("\"a\\\"b\"")),
         ("toJSON(fromJSON('[]'))", json!("[]")),
-        ("toJSON(fromJSON('{\"a\":[1,{\"b\":null}],\"c\":{}}'))",
-            json!("{\n  \"a\": [\n    1,\n    {\n      \"b\": null\n    }\n  ],\n  \"c\": {}\n}")),
+        (
+            "toJSON(fromJSON('{\"a\":[1,{\"b\":null}],\"c\":{}}'))",
+            json!("{\n  \"a\": [\n    1,\n    {\n      \"b\": null\n    }\n  ],\n  \"c\": {}\n}"),
+        ),
         ("toJSON(1.50)", json!("1.5")),
         ("fromJSON(' [1, 2.5e1] ')", json!([1, 25])),
         ("fromJSON('{\"A\":1,\"a\":2}').a", json!(1)),
         ("fromJSON(true)", json!(true)),
         ("case(false, 1, 2 > 1, 'two', 3)", json!("two")),
         ("case(false, fromJSON('broken'), 'other')", json!("other")),
-        ("success() && always() && !failure() && !cancelled()", json!(true)),
+        (
+            "success() && always() && !failure() && !cancelled()",
+            json!(true),
+        ),
     ] {
         assert_eq!(value(source), expected, "{source}");
     }
@@ -169,40 +184,172 @@ fn functions_do_what_they_say() {
 #[test]
 fn failures_name_their_stage_and_place() {
     for (source, kind, message) in [
-        ("1 +", "lexing", "Unexpected symbol: '+'. Located at position 3 within expression: 1 +"),
-        ("\"a\"", "lexing", "Unexpected symbol: '\"a\"'. Located at position 1"),
-        ("'open", "lexing", "Unexpected symbol: ''open'. Located at position 1"),
-        ("0x", "lexing", "Unexpected symbol: '0x'. Located at position 1"),
-        ("list && 1.2.3", "lexing", "Unexpected symbol: '1.2.3'. Located at position 9"),
-        ("a = b", "lexing", "Unexpected symbol: '='. Located at position 3"),
-        ("list $", "lexing", "Unexpected symbol: '$'. Located at position 6"),
-        ("nowhere.x", "parsing", "Unrecognized named-value: 'nowhere'. Located at position 1"),
-        ("lower('A')", "parsing", "Unrecognized function: 'lower'. Located at position 1"),
-        ("(1", "parsing", "Unexpected end of expression: '1'. Located at position 2"),
-        ("list[0", "parsing", "Unexpected end of expression: '0'. Located at position 6"),
-        ("list[*", "parsing", "Unexpected end of expression: '*'. Located at position 6"),
-        ("list.", "parsing", "Unexpected end of expression: '.'. Located at position 5"),
-        ("true &&", "parsing", "Unexpected end of expression: '&&'. Located at position 6"),
-        ("join(", "parsing", "Unexpected end of expression: '('. Located at position 5"),
-        ("1)", "parsing", "Unexpected symbol: ')'. Located at position 2"),
-        ("(1]", "parsing", "Unexpected symbol: ']'. Located at position 3"),
-        ("(1, 2)", "parsing", "Unexpected symbol: ','. Located at position 3"),
-        ("()", "parsing", "Unexpected symbol: ')'. Located at position 2"),
-        ("'a'[0]", "parsing", "Unexpected symbol: '['. Located at position 4"),
-        ("*", "parsing", "Unexpected symbol: '*'. Located at position 1"),
-        ("join(list, )", "parsing", "Unexpected symbol: ')'. Located at position 12"),
-        ("true false", "parsing", "Unexpected symbol: 'false'. Located at position 6"),
-        ("contains('a')", "parsing", "Too few parameters supplied: 'contains'. Located at position 1"),
-        ("1 && toJSON(1, 2)", "parsing", "Too many parameters supplied: 'toJSON'. Located at position 6"),
-        ("case(true, 1, false, 2)", "parsing", "Even number of parameters supplied"),
-        ("always(1)", "parsing", "Too many parameters supplied: 'always'"),
-        ("format('{2}', 1, 2)", "evaluation", "references more arguments than were supplied: {2}"),
-        ("format('{x}', 1)", "evaluation", "The following format string is invalid: {x}"),
-        ("format('{256}', 1)", "evaluation", "The following format string is invalid: {256}"),
+        (
+            "1 +",
+            "lexing",
+            "Unexpected symbol: '+'. Located at position 3 within expression: 1 +",
+        ),
+        (
+            "\"a\"",
+            "lexing",
+            "Unexpected symbol: '\"a\"'. Located at position 1",
+        ),
+        (
+            "'open",
+            "lexing",
+            "Unexpected symbol: ''open'. Located at position 1",
+        ),
+        (
+            "0x",
+            "lexing",
+            "Unexpected symbol: '0x'. Located at position 1",
+        ),
+        (
+            "list && 1.2.3",
+            "lexing",
+            "Unexpected symbol: '1.2.3'. Located at position 9",
+        ),
+        (
+            "a = b",
+            "lexing",
+            "Unexpected symbol: '='. Located at position 3",
+        ),
+        (
+            "list $",
+            "lexing",
+            "Unexpected symbol: '$'. Located at position 6",
+        ),
+        (
+            "nowhere.x",
+            "parsing",
+            "Unrecognized named-value: 'nowhere'. Located at position 1",
+        ),
+        (
+            "lower('A')",
+            "parsing",
+            "Unrecognized function: 'lower'. Located at position 1",
+        ),
+        (
+            "(1",
+            "parsing",
+            "Unexpected end of expression: '1'. Located at position 2",
+        ),
+        (
+            "list[0",
+            "parsing",
+            "Unexpected end of expression: '0'. Located at position 6",
+        ),
+        (
+            "list[*",
+            "parsing",
+            "Unexpected end of expression: '*'. Located at position 6",
+        ),
+        (
+            "list.",
+            "parsing",
+            "Unexpected end of expression: '.'. Located at position 5",
+        ),
+        (
+            "true &&",
+            "parsing",
+            "Unexpected end of expression: '&&'. Located at position 6",
+        ),
+        (
+            "join(",
+            "parsing",
+            "Unexpected end of expression: '('. Located at position 5",
+        ),
+        (
+            "1)",
+            "parsing",
+            "Unexpected symbol: ')'. Located at position 2",
+        ),
+        (
+            "(1]",
+            "parsing",
+            "Unexpected symbol: ']'. Located at position 3",
+        ),
+        (
+            "(1, 2)",
+            "parsing",
+            "Unexpected symbol: ','. Located at position 3",
+        ),
+        (
+            "()",
+            "parsing",
+            "Unexpected symbol: ')'. Located at position 2",
+        ),
+        (
+            "'a'[0]",
+            "parsing",
+            "Unexpected symbol: '['. Located at position 4",
+        ),
+        (
+            "*",
+            "parsing",
+            "Unexpected symbol: '*'. Located at position 1",
+        ),
+        (
+            "join(list, )",
+            "parsing",
+            "Unexpected symbol: ')'. Located at position 12",
+        ),
+        (
+            "true false",
+            "parsing",
+            "Unexpected symbol: 'false'. Located at position 6",
+        ),
+        (
+            "contains('a')",
+            "parsing",
+            "Too few parameters supplied: 'contains'. Located at position 1",
+        ),
+        (
+            "1 && toJSON(1, 2)",
+            "parsing",
+            "Too many parameters supplied: 'toJSON'. Located at position 6",
+        ),
+        (
+            "case(true, 1, false, 2)",
+            "parsing",
+            "Even number of parameters supplied",
+        ),
+        (
+            "always(1)",
+            "parsing",
+            "Too many parameters supplied: 'always'",
+        ),
+        (
+            "format('{2}', 1, 2)",
+            "evaluation",
+            "references more arguments than were supplied: {2}",
+        ),
+        (
+            "format('{x}', 1)",
+            "evaluation",
+            "The following format string is invalid: {x}",
+        ),
+        (
+            "format('{256}', 1)",
+            "evaluation",
+            "The following format string is invalid: {256}",
+        ),
         ("fromJSON('')", "evaluation", "Error parsing fromJson: "),
-        ("fromJSON('{a:1}')", "evaluation", "Error parsing fromJson: "),
-        ("case(1, 2, 3)", "evaluation", "case predicate must evaluate to a boolean value"),
-        ("hashFiles('**')", "evaluation", "hashFiles needs a workspace"),
+        (
+            "fromJSON('{a:1}')",
+            "evaluation",
+            "Error parsing fromJson: ",
+        ),
+        (
+            "case(1, 2, 3)",
+            "evaluation",
+            "case predicate must evaluate to a boolean value",
+        ),
+        (
+            "hashFiles('**')",
+            "evaluation",
+            "hashFiles needs a workspace",
+        ),
     ] {
         let (got_kind, got) = error(source);
         assert_eq!(got_kind, kind, "{source}: {got}");
@@ -214,11 +361,30 @@ fn failures_name_their_stage_and_place() {
 fn fifty_levels_are_the_limit() {
     let nested = |levels: usize| format!("{}1{}", "toJSON(".repeat(levels), ")".repeat(levels));
     assert!(parse(&nested(49), &Names::all()).is_ok());
-    assert!(error(&nested(50)).1.contains("Exceeded max expression depth 50"));
-    assert!(error(&"! ".repeat(9_000)).1.contains("Unexpected end of expression"));
-    assert!(error(&format!("{}1", "!".repeat(20_000))).1.contains("depth 50"));
-    assert!(error(&format!("list{}", ".x".repeat(50))).1.contains("depth 50"));
-    assert_eq!(value(&format!("{}7{}", "(".repeat(9_000), ")".repeat(9_000))), json!(7));
+    assert!(
+        error(&nested(50))
+            .1
+            .contains("Exceeded max expression depth 50")
+    );
+    assert!(
+        error(&"! ".repeat(9_000))
+            .1
+            .contains("Unexpected end of expression")
+    );
+    assert!(
+        error(&format!("{}1", "!".repeat(20_000)))
+            .1
+            .contains("depth 50")
+    );
+    assert!(
+        error(&format!("list{}", ".x".repeat(50)))
+            .1
+            .contains("depth 50")
+    );
+    assert_eq!(
+        value(&format!("{}7{}", "(".repeat(9_000), ")".repeat(9_000))),
+        json!(7)
+    );
     assert_eq!(value(&vec!["false"; 2_000].join(" || ")), json!(false));
 }
 
@@ -226,7 +392,11 @@ fn fifty_levels_are_the_limit() {
 fn length_and_memory_are_limited() {
     let long = format!("'{}'", "x".repeat(20_998));
     assert!(parse(&long, &Names::all()).is_ok());
-    assert!(error(&format!("{long} ")).1.contains("Exceeded max expression length 21000"));
+    assert!(
+        error(&format!("{long} "))
+            .1
+            .contains("Exceeded max expression length 21000")
+    );
     let ten = "{0}".repeat(10);
     let mut source = format!("'{}'", "x".repeat(100));
     for _ in 0..4 {
@@ -234,7 +404,10 @@ fn length_and_memory_are_limited() {
     }
     assert_eq!(
         error(&source),
-        ("evaluation", "The maximum allowed memory size was exceeded".to_owned())
+        (
+            "evaluation",
+            "The maximum allowed memory size was exceeded".to_owned()
+        )
     );
 }
 

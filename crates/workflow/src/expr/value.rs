@@ -40,12 +40,18 @@ impl Array {
     /// An array of `items`.
     #[must_use]
     pub fn new(items: Vec<Value>) -> Self {
-        Self { items, filtered: false }
+        Self {
+            items,
+            filtered: false,
+        }
     }
 
     /// What `.*` yields: an index applied to it is applied to each item.
     pub(crate) fn filtered(items: Vec<Value>) -> Self {
-        Self { items, filtered: true }
+        Self {
+            items,
+            filtered: true,
+        }
     }
 
     pub(crate) fn is_filtered(&self) -> bool {
@@ -77,11 +83,18 @@ impl Object {
     /// An empty object whose keys differ by case too, as environment variables do.
     #[must_use]
     pub fn case_sensitive() -> Self {
-        Self { exact: true, ..Self::default() }
+        Self {
+            exact: true,
+            ..Self::default()
+        }
     }
 
     fn index_key(&self, key: &str) -> String {
-        if self.exact { key.to_owned() } else { fold(key) }
+        if self.exact {
+            key.to_owned()
+        } else {
+            fold(key)
+        }
     }
 
     /// Adds an entry unless the key is there already (the first one wins), and says whether it did.
@@ -112,7 +125,9 @@ impl Object {
     /// The value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.index.get(&self.index_key(key)).map(|&at| &self.entries[at].1)
+        self.index
+            .get(&self.index_key(key))
+            .map(|&at| &self.entries[at].1)
     }
 
     /// Whether `key` is there.
@@ -259,7 +274,10 @@ impl Value {
     /// The property `key` of an object; null when there is none.
     #[must_use]
     pub fn get(&self, key: &str) -> Value {
-        self.as_object().and_then(|object| object.get(key)).cloned().unwrap_or_default()
+        self.as_object()
+            .and_then(|object| object.get(key))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Takes a value over from JSON.
@@ -293,7 +311,10 @@ impl Value {
             Self::String(text) => serde_json::Value::String(text.to_string()),
             Self::Array(array) => array.items().iter().map(Self::to_json).collect(),
             Self::Object(object) => serde_json::Value::Object(
-                object.iter().map(|(key, value)| (key.to_owned(), value.to_json())).collect(),
+                object
+                    .iter()
+                    .map(|(key, value)| (key.to_owned(), value.to_json()))
+                    .collect(),
             ),
         }
     }
@@ -435,7 +456,14 @@ mod tests {
 
     #[test]
     fn json_keeps_whole_numbers_whole() {
-        for text in ["1", "-7", "0", "2.5", "9007199254740992", "[1,{\"a\":null}]"] {
+        for text in [
+            "1",
+            "-7",
+            "0",
+            "2.5",
+            "9007199254740992",
+            "[1,{\"a\":null}]",
+        ] {
             let value: Value = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&value).unwrap(), text);
         }
@@ -444,10 +472,19 @@ mod tests {
 
     #[test]
     fn truth_follows_emptiness() {
-        for falsy in [Value::Null, Value::from(""), Value::from(0.0), Value::from(f64::NAN)] {
+        for falsy in [
+            Value::Null,
+            Value::from(""),
+            Value::from(0.0),
+            Value::from(f64::NAN),
+        ] {
             assert!(!falsy.is_truthy(), "{falsy:?}");
         }
-        for truthy in [Value::from("0"), Value::from(-1.0), Value::array(Vec::new())] {
+        for truthy in [
+            Value::from("0"),
+            Value::from(-1.0),
+            Value::array(Vec::new()),
+        ] {
             assert!(truthy.is_truthy(), "{truthy:?}");
         }
     }
