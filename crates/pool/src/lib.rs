@@ -1,1 +1,24 @@
-//! Turns queued jobs into running ones.
+//! Turns queued jobs into running ones, on every executor.
+//!
+//! The dispatcher claims what fits a free slot; a thread for each job runs it by the `runner` and
+//! writes down what it does. [`Embedded`] holds jobs in this host's own sandbox. Invariants: never
+//! more jobs than slots; every claimed job ends with an outcome and a reason.
+//! Source: design/architecture.md, "One push".
+
+mod appliance;
+mod config;
+mod dispatcher;
+mod embedded;
+mod job;
+mod provider;
+mod recorder;
+mod source;
+mod unpack;
+
+pub use appliance::{Appliance, OpenRepo};
+pub use config::PoolConfig;
+pub use dispatcher::{Busy, Parts, Pool, Snapshot};
+pub use embedded::{Embedded, SERVICE_PORT};
+pub use provider::Provider;
+pub use source::RepoSource;
+pub use unpack::LayerUnpacker;

@@ -1,0 +1,175 @@
+//! What jobs of a running appliance get: imported images, their own repo, their repo's secrets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use access::{Home, Keys, RepoFacts};
+use audit::Auditor;
+use queue::Claimed;
+use runner::executor::ImageFacts;
+use runner::{Secret, Source};
+use store::{Store, StoreError};
+use supply::NoImage;
+use vocab::RepoId;
+
+use crate::dispatcher::chain;
+use crate::{Provider, RepoSource};
+
+/// Opens a repo; one instance for the whole process. The error is words.
+pub type OpenRepo = dyn Fn(RepoId) -> Result<Arc<git::Repository>, String> + Send + Sync;
+
+/// The provider of an appliance.
+pub struct Appliance {
+    /// The database.
+    pub store: Arc<Store>,
+    /// The audit log.
+    pub auditor: Auditor,
+    /// The keys that seal secrets.
+    pub keys: Arc<Keys>,
+    /// Label to image name, from the settings.
+    pub labels: BTreeMap<String, String>,
+    /// Opens repos.
+    pub open: Box<OpenRepo>,
+}
+
+impl Provider for Appliance {
+    fn labels(&self) -> Result<Vec<String>, String> {
+        self.store
+            .read(|db| {
+                if supply::default_image(db)?.is_none() {
+                    return Err(NoImage::None);
+                }
+                Ok(supply::served_labels(db, &self.labels)?)
+            })
+            .map_err(|e| chain(&e))
+    }
+
+    fn image(&self, claimed: &Claimed) -> Result<Option<ImageFacts>, String> {
+        let labels = &claimed.job.labels;
+        let image = self
+            .store
+            .read(|db| supply::resolve_labels(db, &self.labels, labels))
+            .map_err(|e| chain(&e))?;
+        Ok(Some(ImageFacts {
+            name: image.shown_name(),
+            digest: image.digest,
+            layers: image
+                .layers
+                .iter()
+                .map(|layer| supply::layer_dir(self.store.dir(), &layer.diff_id))
+                .collect(),
+            env: image.env,
+            user: image.user,
+        }))
+    }
+
+    fn source(&self, claimed: &Claimed) -> Result<Arc<dyn Source>, String> {
+        let path = claimed.github["repository"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let repo = (self.open)(claimed.run.repo)?;
+        Ok(Arc::new(RepoSource::new(path, repo)))
+    }
+
+    fn secrets(&self, claimed: &Claimed) -> Result<Vec<(String, Secret)>, String> {
+        if claimed.run.untrusted {
+            return Ok(Vec::new());
+        }
+        let Some(named) = secrets_named(&claimed.spec) else {
+            return Ok(Vec::new());
+        };
+        let given = self.store.write(|tx| self.reveal(tx, claimed, named));
+        let given = given.map_err(|e: RevealError| chain(&e))?;
+        Ok(given
+            .into_iter()
+            .map(|secret| (secret.name, Secret::new(secret.value.expose().to_owned())))
+            .collect())
+    }
+}
+
+/// Why secrets could not be given to a job.
+#[derive(Debug, thiserror::Error)]
+enum RevealError {
+    /// The repo is gone.
+    #[error("the repo of this job was deleted")]
+    NoRepo,
+    /// The secrets refused.
+    #[error(transparent)]
+    Secret(#[from] access::SecretError),
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Appliance {
+    fn reveal(
+        &self,
+        tx: &mut store::Tx<'_>,
+        claimed: &Claimed,
+        named: Named,
+    ) -> Result<Vec<access::Secret>, RevealError> {
+        let repo = forge::by_id(tx, claimed.run.repo)
+            .map_err(StoreError::from)?
+            .ok_or(RevealError::NoRepo)?;
+        let facts = RepoFacts {
+            id: repo.id,
+            path: repo.path,
+            owner_user: repo.owner_user,
+            visibility: repo.visibility,
+        };
+        let names = match named {
+            Named::These(names) => names,
+            Named::All => {
+                let mut all = access::list_secrets(tx, Home::Instance).map_err(StoreError::from)?;
+                all.extend(access::list_secrets(tx, Home::Repo(&facts)).map_err(StoreError::from)?);
+                all.into_iter().map(|info| info.name).collect()
+            }
+        };
+        let secrets =
+            access::reveal_for_job(tx, &self.auditor, &self.keys, claimed.fence, &facts, &names)?;
+        Ok(secrets)
+    }
+}
+
+/// Which secrets a job's own text asks for.
+enum Named {
+    /// Those of these names.
+    These(Vec<String>),
+    /// It uses the context as a whole, or by computed names.
+    All,
+}
+
+/// The secrets that the job's expressions name; `None` when they name none. A job is given no
+/// other, so that what it cannot use it cannot lose.
+fn secrets_named(spec: &workflow::JobSpec) -> Option<Named> {
+    let text = serde_json::to_string(spec)
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let mut names = Vec::new();
+    for (at, word) in text.match_indices("secrets") {
+        let before = text[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
+            continue;
+        }
+        let rest = text[at + word.len()..].trim_start();
+        let Some(name) = rest.strip_prefix('.') else {
+            if rest.starts_with(['[', ')', ' ', '}', ',']) {
+                return Some(Named::All);
+            }
+            continue;
+        };
+        let name: String = name
+            .trim_start()
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect();
+        if name.is_empty() {
+            return Some(Named::All);
+        }
+        names.push(name.to_ascii_uppercase());
+    }
+    names.sort();
+    names.dedup();
+    (!names.is_empty()).then_some(Named::These(names))
+}
