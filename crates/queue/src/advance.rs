@@ -174,12 +174,13 @@ fn cancel_siblings(
         let Some(failed) = failed else {
             continue;
         };
-        let reason = format!("cancelled because '{}' failed (fail-fast)", failed.name);
+        let by_what = format!("fail-fast, since '{}' failed", failed.name);
+        let reason = format!("cancelled by {by_what}");
         for leg in legs {
             match leg.state {
                 JobState::Finished => {}
                 JobState::Leased | JobState::Running => {
-                    if sql::ask_cancel_job(tx, by.now_ms(), leg.id, &reason)? {
+                    if sql::ask_cancel_job(tx, by.now_ms(), leg.id, &by_what)? {
                         tx.announce(Change::CancelAsked(leg.id));
                     }
                 }

@@ -9,6 +9,7 @@
 mod advance;
 mod by;
 mod cancel;
+mod check;
 mod claim;
 mod expire;
 mod explain;
@@ -24,6 +25,7 @@ mod types;
 
 pub use advance::RUN_JOBS;
 pub use cancel::{cancel_job, cancel_run};
+pub use check::check;
 pub use claim::claim;
 pub use expire::{expire_leases, recover};
 pub use explain::{Need, Occupant, WaitReason, explain, waiting};

@@ -109,6 +109,7 @@ pub fn drop_push(
     let by = By::new(now, auditor, &who);
     let reason = "its push was withdrawn";
     let runs = sql::held_runs_of_push(tx, push)?;
+    sql::withdraw_ended(tx, push, reason)?;
     for run in &runs {
         for leg in sql::legs(tx, *run)? {
             if leg.outcome.is_none() {

@@ -380,3 +380,50 @@ pub(crate) fn count_jobs(db: &Db, run: RunId) -> Result<usize> {
         .query_row([run.0], |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
+
+/// What must never be found, in words and as a query for the ids of what breaks it.
+const PROMISES: &[(&str, &str)] = &[
+    (
+        "run {} has ended although a job of it has not",
+        "SELECT r.id FROM run r WHERE r.state = 'finished' AND EXISTS
+         (SELECT 1 FROM job j WHERE j.run = r.id AND j.state <> 'finished')",
+    ),
+    (
+        "run {} has not ended although nothing of it can move",
+        "SELECT r.id FROM run r WHERE r.state <> 'finished' AND NOT EXISTS
+         (SELECT 1 FROM job j WHERE j.run = r.id AND j.state NOT IN ('finished', 'blocked'))",
+    ),
+    (
+        "job {} is claimable although its run is held",
+        "SELECT j.id FROM job j JOIN run r ON r.id = j.run
+         WHERE r.state = 'held' AND j.state NOT IN ('held', 'blocked', 'finished')",
+    ),
+    (
+        "job {} is held although its run is not",
+        "SELECT j.id FROM job j JOIN run r ON r.id = j.run
+         WHERE r.state <> 'held' AND j.state = 'held'",
+    ),
+    (
+        "job {} is with a runner, but its attempt is not recorded",
+        "SELECT j.id FROM job j WHERE j.lease_until_ms IS NOT NULL AND NOT EXISTS
+         (SELECT 1 FROM attempt a WHERE a.job = j.id AND a.number = j.attempt
+          AND a.outcome IS NULL)",
+    ),
+    (
+        "an ended attempt at job {} differs from what the job says",
+        "SELECT j.id FROM job j JOIN attempt a ON a.job = j.id AND a.number = j.attempt
+         WHERE j.state = 'finished' AND a.outcome IS NOT j.outcome",
+    ),
+];
+
+pub(crate) fn broken_promises(db: &Db) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (words, query) in PROMISES {
+        let mut statement = db.prepare(&format!("{query} LIMIT 100"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            found.push(words.replace("{}", &row.get::<_, i64>(0)?.to_string()));
+        }
+    }
+    Ok(found)
+}

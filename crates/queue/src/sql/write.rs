@@ -226,6 +226,12 @@ pub(crate) fn end_unheld(
          lease_until_ms = NULL, finished_ms = ?4, outputs = '{}' WHERE id = ?1",
     )?
     .execute(params![job.0, outcome.as_str(), reason, now_ms])?;
+    // It may have been handed out and taken back before its first step.
+    db.prepare_cached(
+        "UPDATE attempt SET outcome = ?2, reason = ?3, finished_ms = ?4
+         WHERE job = ?1 AND outcome IS NULL",
+    )?
+    .execute(params![job.0, outcome.as_str(), reason, now_ms])?;
     Ok(())
 }
 
@@ -354,6 +360,15 @@ pub(crate) fn held_runs_of_push(db: &Db, push: PushId) -> Result<Vec<RunId>> {
     db.prepare_cached("SELECT id FROM run WHERE push = ?1 AND state = 'held' ORDER BY id")?
         .query_map([push.0], |row| row.get(0).map(RunId))?
         .collect()
+}
+
+/// Says of runs that had ended before their push was withdrawn that they came to nothing.
+pub(crate) fn withdraw_ended(db: &Db, push: PushId, reason: &str) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE run SET outcome = 'cancelled', reason = ?2 WHERE push = ?1 AND state = 'finished'",
+    )?
+    .execute(params![push.0, reason])?;
+    Ok(())
 }
 
 pub(crate) fn run_started(db: &Db, now_ms: i64, run: RunId) -> Result<()> {

@@ -74,12 +74,19 @@ fn a_withdrawn_push_takes_its_runs_along() {
     let run = bench
         .open(&new, json!([{ "id": "a" }, { "id": "b", "needs": ["a"] }]))
         .run;
+    let skipped = bench
+        .open(&new, json!([{ "id": "c", "condition": "false" }]))
+        .run;
+    bench.assert_ended(skipped, Outcome::Skipped);
     bench
         .write(|tx| crate::drop_push(tx, bench.clock.now(), &bench.auditor, PushId(100)))
         .unwrap();
     assert_eq!(bench.standing(run), ["a cancelled", "b cancelled"]);
     bench.assert_ended(run, Outcome::Cancelled);
-    assert_eq!(bench.run(run).reason, "its push was withdrawn");
+    for run in [run, skipped] {
+        bench.assert_ended(run, Outcome::Cancelled);
+        assert_eq!(bench.run(run).reason, "its push was withdrawn");
+    }
 }
 
 #[test]

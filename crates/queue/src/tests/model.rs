@@ -178,10 +178,7 @@ impl Model {
             .collect();
         let known: HashSet<JobId> = self.held.keys().map(|fence| fence.job).collect();
         assert_eq!(out, known, "the database and the holders agree");
-        for run in &self.runs {
-            let open = bench.jobs(*run).iter().any(|job| job.outcome.is_none());
-            assert_eq!(bench.run(*run).state == RunState::Finished, !open);
-        }
+        assert_eq!(bench.read(crate::check), Vec::<String>::new());
     }
 }
 

@@ -69,6 +69,8 @@ fn a_job_cancelled_before_its_runner_started_it_ends_when_that_vanishes() {
     bench.clock.advance(crate::LEASE);
     bench.expire();
     bench.assert_ended(run, Outcome::Cancelled);
+    let attempts = bench.read(|db| crate::attempts_of(db, a.job.id));
+    assert_eq!(attempts[0].outcome, Some(Outcome::Cancelled));
 }
 
 #[test]
