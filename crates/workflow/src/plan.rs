@@ -323,3 +323,6 @@ fn shorten(name: String) -> String {
         .chain("...".chars())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ struct Case {
 }
 
 fn case(path: &Path) -> Option<Case> {
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = std::fs::read_to_string(path).expect("a case can be read");
     let parts: Vec<&str> = text.split("\n---\n").collect();
     // Between the workflow and what is expected of it stand the files that it refers to.
     let [options, workflow, expected] = parts.as_slice() else {
@@ -36,14 +36,14 @@ fn case(path: &Path) -> Option<Case> {
     Some(Case {
         workflow: format!("{workflow}\n"),
         max_depth,
-        expected: serde_json::from_str(expected).unwrap(),
+        expected: serde_json::from_str(expected).expect("what is expected is JSON"),
     })
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("the folder can be listed")
+        .map(|entry| entry.expect("the folder can be listed").path())
         .collect();
     files.sort();
     files
@@ -155,7 +155,10 @@ fn differences(workflow: &Workflow, expected: &Json) -> Vec<String> {
 }
 
 fn failures_of(path: &Path) -> Option<Vec<String>> {
-    let name = path.file_name().unwrap().to_str().unwrap();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .expect("cases have names");
     let case = case(path).filter(|_| !OTHERWISE.contains(&name))?;
     let mut limits = Limits::default();
     if let Some(depth) = case.max_depth {

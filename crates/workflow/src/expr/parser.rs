@@ -366,7 +366,7 @@ impl Parser<'_> {
         if count > most.min(MAX_ARGUMENTS) {
             return Err(self.error("Too many parameters supplied", token));
         }
-        if function == Function::Case && count % 2 == 0 {
+        if function == Function::Case && count.is_multiple_of(2) {
             let problem =
                 "Even number of parameters supplied, requires an odd number of parameters";
             return Err(self.error(problem, token));

@@ -260,7 +260,8 @@ impl<'a> Loader<'a> {
             Event::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..) => {
                 block_start(span, source).unwrap_or_else(|| start(span))
             }
-            Event::Scalar(text, ScalarStyle::Plain, ..) if text.is_empty() => {
+            // The parser writes `~` for a value that is left out.
+            Event::Scalar(_, ScalarStyle::Plain, ..) if span.is_empty() => {
                 absent_start(span, source)
             }
             _ => start(span),
