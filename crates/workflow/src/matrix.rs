@@ -6,6 +6,11 @@ use crate::expr::{Object, Value, equal};
 /// The most legs of one job.
 pub const MAX_LEGS: usize = 256;
 
+/// The most mixes of the lists that are looked at before excluding.
+const MAX_MIXES: u128 = 4096;
+/// The most items of `include`, and of `exclude`.
+const MAX_ITEMS: usize = 1024;
+
 /// One set of matrix values.
 #[derive(Debug)]
 pub(crate) struct Combination {
@@ -32,6 +37,12 @@ pub(crate) enum MatrixError {
     Empty { job: String },
     #[error("matrix of job {job}: an item of '{list}' must be a mapping with at least one key")]
     BadItem { job: String, list: &'static str },
+    #[error("matrix of job {job}: '{list}' has {items} items; the limit is {MAX_ITEMS}")]
+    TooManyItems {
+        job: String,
+        list: &'static str,
+        items: usize,
+    },
     #[error("matrix of job {job}: exclude names '{key}', which is no key of the matrix")]
     UnknownKey { job: String, key: String },
     #[error(
@@ -152,6 +163,13 @@ impl<'a> Parts<'a> {
         items: &'a [Value],
         list: &'static str,
     ) -> Result<Vec<&'a Object>, MatrixError> {
+        if items.len() > MAX_ITEMS {
+            return Err(MatrixError::TooManyItems {
+                job: self.job.to_owned(),
+                list,
+                items: items.len(),
+            });
+        }
         items
             .iter()
             .map(|item| match item.as_object() {
@@ -179,9 +197,8 @@ impl<'a> Parts<'a> {
             size.checked_mul(u128::try_from(items.len()).ok()?)
         });
         // Far beyond the limit, excluding cannot help; do not try.
-        let most = 64 * u128::try_from(MAX_LEGS).unwrap_or(u128::MAX);
         let size = size.unwrap_or(u128::MAX);
-        if size > most {
+        if size > MAX_MIXES {
             return Err(MatrixError::TooMany {
                 job: self.job.to_owned(),
                 legs: size,
@@ -398,6 +415,12 @@ mod tests {
         );
         let huge = json!({ "a": ten, "b": ten, "c": ten, "d": ten, "e": ten, "f": ten });
         assert!(expand(&huge).unwrap_err().contains("makes 1,000,000 legs"));
+        let items: Vec<Json> = (0..2000).map(|n| json!({ "a": n })).collect();
+        assert!(
+            expand(&json!({ "include": items }))
+                .unwrap_err()
+                .contains("'include' has 2000 items; the limit is 1024")
+        );
         let sixteen: Vec<u32> = (0..16).collect();
         assert_eq!(names(&json!({ "a": sixteen, "b": sixteen })).len(), 256);
         let one_more = json!({ "a": sixteen, "b": sixteen, "include": [{ "a": 99 }] });

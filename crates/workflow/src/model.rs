@@ -53,6 +53,17 @@ impl Workflow {
         &self.on.unserved
     }
 
+    /// What its author should hear of it: warnings, and events that do not start it.
+    #[must_use]
+    pub fn notices(&self) -> Vec<Diagnostic> {
+        let unserved = self.on.unserved.iter().map(|event| {
+            let message = format!("event '{}' is not served yet", event.name);
+            let mend = Some("it does not start this workflow here".to_owned());
+            Diagnostic::new(&self.path, event.position, message, mend)
+        });
+        self.warnings.iter().cloned().chain(unserved).collect()
+    }
+
     /// Every job that `id` depends on, directly or not.
     #[must_use]
     pub fn ancestors(&self, id: &str) -> Vec<&str> {

@@ -101,6 +101,27 @@ impl JobSpec {
     }
 }
 
+impl JobSpec {
+    /// The shell of a step: its own, else the job's, else the workflow's.
+    #[must_use]
+    pub fn shell<'a>(&'a self, step: Option<&'a Template>) -> Option<&'a Template> {
+        step.or(self.defaults.shell.as_ref())
+            .or(self.workflow_defaults.shell.as_ref())
+    }
+
+    /// The folder of a step: its own, else the job's, else the workflow's.
+    #[must_use]
+    pub fn working_directory<'a>(&'a self, step: Option<&'a Template>) -> Option<&'a Template> {
+        step.or(self.defaults.working_directory.as_ref())
+            .or(self.workflow_defaults.working_directory.as_ref())
+    }
+
+    /// The environments outside of a step, the outermost first; a later one wins.
+    pub fn env_layers(&self) -> impl Iterator<Item = &Data> {
+        self.workflow_env.iter().chain(&self.env)
+    }
+}
+
 /// Whether a job that is ready is to run. The contexts are `github`, `inputs`, `vars` and `needs`.
 ///
 /// Errors: the condition cannot be computed.

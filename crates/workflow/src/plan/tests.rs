@@ -227,6 +227,12 @@ fn a_spec_survives_json_and_is_computed_again() {
     let env = again.env.as_ref().unwrap().eval(&host).unwrap().to_json();
     assert_eq!(env, serde_json::json!({ "J": "1-main" }));
     assert_eq!(again.permissions, Some(Permissions::ReadAll));
+    let bash = Template::Literal(Value::from("bash"));
+    let own = Template::Literal(Value::from("sh"));
+    assert_eq!(again.shell(None), Some(&bash));
+    assert_eq!(again.shell(Some(&own)), Some(&own));
+    assert_eq!(again.working_directory(None), None);
+    assert_eq!(again.env_layers().count(), 2);
     let StepAction::Run { script, .. } = &again.steps[0].action else {
         panic!()
     };

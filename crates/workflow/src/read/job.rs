@@ -1,15 +1,20 @@
 //! Reads the jobs of a workflow.
 
+use std::collections::HashSet;
+
 use super::scalars::Kind;
 use super::workflow::{is_dynamic, literal_text};
 use super::{Fields, Reader, key_text};
 use crate::availability::Place;
 use crate::diagnostic::Position;
-use crate::expr::{Object, Value, same_text};
+use crate::expr::{Object, Value, fold, same_text};
 use crate::matrix;
 use crate::model::{Job, Strategy};
 use crate::template::Data;
 use crate::yaml::{Node, NodeKind};
+
+/// The most jobs of a workflow.
+const MAX_JOBS: usize = 256;
 
 /// Keys of a job that runs steps.
 const KEYS: [&str; 18] = [
@@ -53,6 +58,14 @@ impl Reader<'_> {
         };
         if entries.is_empty() {
             self.problem(node.position, "the workflow has no jobs");
+        }
+        if entries.len() > MAX_JOBS {
+            let message = format!(
+                "the workflow has {} jobs; the limit is {MAX_JOBS}",
+                entries.len()
+            );
+            self.problem(node.position, message);
+            return Vec::new();
         }
         let mut jobs = Vec::with_capacity(entries.len());
         for (key, value) in entries {
@@ -313,11 +326,9 @@ fn spell_needs(jobs: &mut [Job]) {
 
 /// Each name once, in order.
 fn unique(names: Vec<String>) -> Vec<String> {
-    let mut kept: Vec<String> = Vec::with_capacity(names.len());
-    for name in names {
-        if !kept.iter().any(|known| same_text(known, &name)) {
-            kept.push(name);
-        }
-    }
-    kept
+    let mut seen = HashSet::new();
+    names
+        .into_iter()
+        .filter(|name| seen.insert(fold(name)))
+        .collect()
 }

@@ -87,13 +87,18 @@ fn key_text(key: &Node) -> String {
 
 impl Reader<'_> {
     fn problem(&mut self, at: Position, message: impl Into<String>) {
-        self.problems
-            .push(Diagnostic::new(self.path, at, message, None));
+        self.tell(Diagnostic::new(self.path, at, message, None));
+    }
+
+    /// Keeps a problem, unless there are far more than anybody reads.
+    fn tell(&mut self, problem: Diagnostic) {
+        if self.problems.len() < 10 * MAX_PROBLEMS {
+            self.problems.push(problem);
+        }
     }
 
     fn problem_mend(&mut self, at: Position, message: impl Into<String>, mend: impl Into<String>) {
-        self.problems
-            .push(Diagnostic::new(self.path, at, message, Some(mend.into())));
+        self.tell(Diagnostic::new(self.path, at, message, Some(mend.into())));
     }
 
     fn warning(&mut self, at: Position, message: impl Into<String>, mend: impl Into<String>) {

@@ -1,5 +1,7 @@
 //! Reads the steps of a job.
 
+use std::collections::HashSet;
+
 use super::scalars::Kind;
 use super::{Fields, Reader};
 use crate::availability::Place;
@@ -27,7 +29,7 @@ const UNSERVED: [&str; 5] = ["background", "wait", "wait-all", "cancel", "parall
 impl Reader<'_> {
     pub(super) fn steps(&mut self, node: &Node) -> Vec<Step> {
         let items = self.sequence(node, "steps").unwrap_or_default();
-        let mut ids: Vec<String> = Vec::new();
+        let mut ids = HashSet::new();
         let mut steps = Vec::with_capacity(items.len());
         for item in items {
             let Some(step) = self.step(item, &mut ids) else {
@@ -38,7 +40,7 @@ impl Reader<'_> {
         steps
     }
 
-    fn step(&mut self, node: &Node, ids: &mut Vec<String>) -> Option<Step> {
+    fn step(&mut self, node: &Node, ids: &mut HashSet<String>) -> Option<Step> {
         let known: Vec<&str> = COMMON
             .iter()
             .chain(&RUN)
@@ -85,13 +87,12 @@ impl Reader<'_> {
         })
     }
 
-    fn step_id(&mut self, node: &Node, ids: &mut Vec<String>) -> Option<String> {
+    fn step_id(&mut self, node: &Node, ids: &mut HashSet<String>) -> Option<String> {
         let id = self.non_empty(node, "id")?;
         if !self.identifier(&id, node.position) {
             return None;
         }
-        let folded = fold(&id);
-        if ids.contains(&folded) {
+        if !ids.insert(fold(&id)) {
             self.problem_mend(
                 node.position,
                 format!("the step id '{id}' is used twice in this job"),
@@ -99,7 +100,6 @@ impl Reader<'_> {
             );
             return None;
         }
-        ids.push(folded);
         Some(id)
     }
 

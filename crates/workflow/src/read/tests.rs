@@ -370,6 +370,30 @@ fn what_is_surely_not_meant_is_a_warning() {
 }
 
 #[test]
+fn events_that_are_not_served_are_noticed_and_not_refused() {
+    let workflow = read("on: [push, fork]\njobs: { a: { runs-on: x } }\n");
+    assert_eq!(
+        workflow.notices()[0].to_string(),
+        "w.yml:1:12: event 'fork' is not served yet; it does not start this workflow here"
+    );
+}
+
+#[test]
+fn a_workflow_has_at_most_256_jobs() {
+    let jobs = |count: usize| -> String {
+        let jobs: String = (0..count)
+            .map(|n| format!("  j{n}: {{ runs-on: x }}\n"))
+            .collect();
+        format!("on: push\njobs:\n{jobs}")
+    };
+    assert_eq!(read(&jobs(256)).jobs.len(), 256);
+    assert_eq!(
+        problems(&jobs(257)),
+        ["w.yml:3:3: the workflow has 257 jobs; the limit is 256"]
+    );
+}
+
+#[test]
 fn no_input_makes_the_reader_panic() {
     let seed = concat!(
         "name: &n x\non: {push: {branches: [a*, '!b?', '[c-d]+']}, schedule: [{cron: '* * * * *'}]}\n",
