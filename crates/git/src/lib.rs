@@ -14,6 +14,7 @@
 
 mod advertise;
 mod checkout;
+mod consolidate;
 mod durable;
 mod objects;
 mod pack;
@@ -31,6 +32,7 @@ mod walk;
 
 pub use advertise::{Protocol, Service, Transport, advertise};
 pub use checkout::{CheckoutError, CheckoutOptions, checkout_tar};
+pub use consolidate::Consolidated;
 pub use durable::Durability;
 pub use gix::ObjectId;
 pub use gix::hash::Kind as ObjectFormat;

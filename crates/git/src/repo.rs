@@ -14,6 +14,7 @@ use gix::odb::store::init::{Options as StoreOptions, Slots};
 
 use crate::durable::Durability;
 use crate::objects::Objects;
+use crate::pack::PackSetCache;
 use crate::refname;
 use crate::refs::{Head, RefCache, RefSnapshot};
 
@@ -34,6 +35,9 @@ pub struct Repository {
     pub(crate) refs: Mutex<RefCache>,
     /// Held by whoever moves refs, over its fsyncs; readers do not wait for it.
     pub(crate) ref_writer: Mutex<()>,
+    pub(crate) packs: PackSetCache,
+    /// Held by the one consolidation.
+    pub(crate) consolidating: Mutex<()>,
 }
 
 /// Why a repository cannot be made or opened.
@@ -91,6 +95,7 @@ impl Repository {
                 problem,
             });
         }
+        let dir = &absolute(dir)?;
         if !dir.join("HEAD").is_file() {
             let made = || -> io::Result<()> {
                 durability.create_dir_all(dir)?;
@@ -121,6 +126,7 @@ impl Repository {
 
     /// Opens the bare repository at `dir`. Reads its config and `HEAD`, no object.
     pub fn open(dir: &Path, durability: Durability) -> Result<Self, OpenError> {
+        let dir = &absolute(dir)?;
         let io_error = |what| {
             move |source| OpenError::Io {
                 dir: dir.to_owned(),
@@ -162,6 +168,8 @@ impl Repository {
             durability,
             refs: Mutex::new(RefCache::default()),
             ref_writer: Mutex::new(()),
+            packs: PackSetCache::default(),
+            consolidating: Mutex::new(()),
         })
     }
 
@@ -220,6 +228,15 @@ impl Repository {
             source,
         })
     }
+}
+
+/// Relative paths would change their meaning with the process's directory.
+fn absolute(dir: &Path) -> Result<PathBuf, OpenError> {
+    std::path::absolute(dir).map_err(|source| OpenError::Io {
+        dir: dir.to_owned(),
+        what: "its path cannot be made absolute",
+        source,
+    })
 }
 
 /// The object format that a config asks for; the error names what is not served.

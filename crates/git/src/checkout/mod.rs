@@ -16,7 +16,7 @@ use gix::objs::Kind;
 use tar::{Builder, EntryType, Header};
 
 use crate::objects::{Objects, ReadError};
-use crate::pack::{self, PackError, Selection};
+use crate::pack::{self, PackError, PackPlan, Selection};
 use crate::parse;
 use crate::read::EntryKind;
 use crate::repo::Repository;
@@ -287,11 +287,16 @@ impl<W: Write> Tar<W> {
             filter: None,
             threads: 2,
         };
-        let counts = pack::select(objects, &selection)?;
+        let plan = PackPlan {
+            objects,
+            packs: repo.packs.get(&repo.dir, repo.hash)?,
+            ids: pack::select(objects, &selection)?.ids,
+            had: std::collections::HashSet::new(),
+        };
         let mut pack = tempfile::spooled_tempfile_in(PACK_IN_MEMORY, repo.dir.join("objects"));
         let (checksum, placed) = {
             let mut buffered = io::BufWriter::with_capacity(64 << 10, &mut pack);
-            let written = pack::write_pack(objects, counts, 2, &mut buffered)?;
+            let written = pack::write_pack(&plan, &mut buffered)?;
             buffered.flush()?;
             written
         };

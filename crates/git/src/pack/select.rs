@@ -9,9 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use gix::hash::ObjectId;
 use gix::objs::Kind;
-use gix_pack::data::output::Count;
+use gix_pack::data::output::count::objects as count_objects;
 use gix_pack::data::output::count::objects::{ObjectExpansion, Options};
-use gix_pack::data::output::count::{PackLocation, objects as count_objects};
 
 use crate::objects::{Objects, ReadError, database};
 use crate::parse;
@@ -38,15 +37,17 @@ pub(crate) struct Selection<'a> {
     pub(crate) threads: usize,
 }
 
-fn counted(id: ObjectId) -> Count {
-    Count {
-        id,
-        entry_pack_location: PackLocation::NotLookedUp,
-    }
+/// What [`select`] found.
+#[derive(Default, Debug)]
+pub(crate) struct Selected {
+    /// The objects to send, each once.
+    pub(crate) ids: Vec<ObjectId>,
+    /// Objects that the reader has and that resemble what is sent, as far as they were met.
+    pub(crate) had: HashSet<ObjectId>,
 }
 
 /// The objects to send.
-pub(crate) fn select(objects: &Objects, what: &Selection<'_>) -> Result<Vec<Count>, ReadError> {
+pub(crate) fn select(objects: &Objects, what: &Selection<'_>) -> Result<Selected, ReadError> {
     let whole = what.commits.known.is_empty() && what.edges.is_empty() && what.filter.is_none();
     if whole && objects.fresh().is_none() {
         return select_whole(objects, what);
@@ -55,7 +56,7 @@ pub(crate) fn select(objects: &Objects, what: &Selection<'_>) -> Result<Vec<Coun
         objects,
         seen: HashSet::new(),
         depths: HashMap::new(),
-        out: Vec::new(),
+        out: Selected::default(),
         filter: what.filter,
     };
     let trees: HashMap<ObjectId, ObjectId> = what
@@ -69,19 +70,21 @@ pub(crate) fn select(objects: &Objects, what: &Selection<'_>) -> Result<Vec<Coun
     let mut edges = Vec::new();
     for edge in what.edges.iter().take(4) {
         if let Ok(links) = walk::links(objects, edge, &mut buf) {
-            edges.push(links.tree);
+            edges.push((links.tree, true));
         }
     }
     for (id, links) in &what.commits.commits {
-        walk.out.push(*id);
+        walk.out.ids.push(*id);
         let mut bases = Vec::new();
         for parent in &links.parents {
-            if let Some(tree) = trees.get(parent).or_else(|| known_trees.get(parent)) {
-                bases.push(*tree);
+            if let Some(tree) = trees.get(parent) {
+                bases.push((*tree, false));
+            } else if let Some(tree) = known_trees.get(parent) {
+                bases.push((*tree, true));
             } else if what.commits.known.contains(parent) {
                 let tree = walk::links(objects, parent, &mut buf)?.tree;
                 known_trees.insert(*parent, tree);
-                bases.push(tree);
+                bases.push((tree, true));
             }
         }
         if bases.is_empty() {
@@ -92,10 +95,10 @@ pub(crate) fn select(objects: &Objects, what: &Selection<'_>) -> Result<Vec<Coun
     for id in what.others {
         walk.other(*id)?;
     }
-    Ok(walk.out.into_iter().map(counted).collect())
+    Ok(walk.out)
 }
 
-fn select_whole(objects: &Objects, what: &Selection<'_>) -> Result<Vec<Count>, ReadError> {
+fn select_whole(objects: &Objects, what: &Selection<'_>) -> Result<Selected, ReadError> {
     let ids: Vec<ObjectId> = what
         .commits
         .commits
@@ -119,38 +122,51 @@ fn select_whole(objects: &Objects, what: &Selection<'_>) -> Result<Vec<Count>, R
         options,
     )
     .map_err(|source| database(&first, source))?;
-    Ok(counts)
+    Ok(Selected {
+        ids: counts.into_iter().map(|count| count.id).collect(),
+        had: HashSet::new(),
+    })
 }
+
+/// A tree to compare with, and whether the reader has it (or gets it in this same pack).
+type Base = (ObjectId, bool);
 
 struct TreeWalk<'a> {
     objects: &'a Objects,
     seen: HashSet<ObjectId>,
     /// With a tree filter: the least depth at which a tree was walked.
     depths: HashMap<ObjectId, u64>,
-    out: Vec<ObjectId>,
+    out: Selected,
     filter: Option<Filter>,
 }
 
 impl TreeWalk<'_> {
     /// Adds a tree and what it holds, without what stands at the same place in one of `bases`.
-    fn tree(&mut self, root: ObjectId, bases: Vec<ObjectId>) -> Result<(), ReadError> {
+    fn tree(&mut self, root: ObjectId, bases: Vec<Base>) -> Result<(), ReadError> {
         let hash = self.objects.hash();
         let mut todo = vec![(root, bases, 0u64)];
         let mut buf = Vec::new();
         let mut base_buf = Vec::new();
         while let Some((tree, bases, depth)) = todo.pop() {
-            if bases.contains(&tree) || !self.enter(tree, depth) {
+            if bases.iter().any(|b| b.0 == tree) || !self.enter(tree, depth) {
                 continue;
             }
-            let mut there: HashMap<Vec<u8>, Vec<ObjectId>> = HashMap::new();
-            for base in &bases {
+            let mut there: HashMap<Vec<u8>, Vec<Base>> = HashMap::new();
+            for (base, had) in &bases {
+                if *had {
+                    self.out.had.insert(*base);
+                }
                 let data = self.objects.find_kind(base, Kind::Tree, &mut base_buf)?;
                 for entry in parse::tree_entries(data, hash) {
                     let entry = entry.map_err(|what| damaged(*base, what))?;
+                    let id = entry.id.to_owned();
+                    if *had && !entry.is_commit() {
+                        self.out.had.insert(id);
+                    }
                     there
                         .entry(entry.name.to_vec())
                         .or_default()
-                        .push(entry.id.to_owned());
+                        .push((id, *had));
                 }
             }
             let data = self.objects.find_kind(&tree, Kind::Tree, &mut buf)?;
@@ -161,13 +177,13 @@ impl TreeWalk<'_> {
                 }
                 let id = entry.id.to_owned();
                 let counterparts = there.remove(entry.name).unwrap_or_default();
-                if counterparts.contains(&id) {
+                if counterparts.iter().any(|c| c.0 == id) {
                     continue;
                 }
                 if entry.is_tree() {
                     let bases = counterparts
                         .into_iter()
-                        .filter(|c| matches!(self.objects.header(c), Ok((Kind::Tree, _))))
+                        .filter(|c| matches!(self.objects.header(&c.0), Ok((Kind::Tree, _))))
                         .collect();
                     todo.push((id, bases, depth + 1));
                 } else {
@@ -191,12 +207,12 @@ impl TreeWalk<'_> {
             }
             self.depths.insert(tree, depth);
             if self.seen.insert(tree) {
-                self.out.push(tree);
+                self.out.ids.push(tree);
             }
             return true;
         }
         if self.seen.insert(tree) {
-            self.out.push(tree);
+            self.out.ids.push(tree);
             return true;
         }
         false
@@ -214,7 +230,7 @@ impl TreeWalk<'_> {
         };
         if !left_out {
             self.seen.insert(id);
-            self.out.push(id);
+            self.out.ids.push(id);
         }
         Ok(())
     }
@@ -226,7 +242,7 @@ impl TreeWalk<'_> {
             Kind::Tree if self.filter.is_none() => self.tree(id, Vec::new())?,
             _ => {
                 if self.seen.insert(id) {
-                    self.out.push(id);
+                    self.out.ids.push(id);
                 }
             }
         }

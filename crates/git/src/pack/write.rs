@@ -1,16 +1,26 @@
-//! Writing a pack: entries copied from the packs they are in, deltas and all, where the base
-//! goes along; everything else deflated anew.
+//! Writing a pack: entries copied as they stand, deltas and all, where the base goes along or the
+//! reader has it; everything else deflated anew.
+//!
+//! Of several copies of an object the one that is a delta is preferred, as pushes bring whole
+//! copies of what their deltas stand on. A base is always written before its deltas.
 
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use gix::hash::ObjectId;
-use gix::parallel::InOrderIter;
-use gix_pack::data::output::entry::iter_from_counts::{Mode, Options};
-use gix_pack::data::output::{Count, Entry};
-use gix_pack::data::{Version, header, output};
+use gix::objs::Kind;
+use gix_pack::data::{Version, entry::Header, header};
 
 use super::IndexEntry;
-use crate::objects::Objects;
+use super::set::{PackSet, Place, RawHeader};
+use crate::objects::{Objects, ReadError};
+
+/// Chains of deltas are not made longer than this; the next object is written whole.
+const MAX_CHAIN: u32 = 200;
+
+/// From so many objects on, the packs' objects are gathered before they are sought.
+const MANY: usize = 4096;
 
 /// Why a pack could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -19,89 +29,199 @@ pub enum PackError {
     #[error("the pack could not be written out")]
     Io(#[from] io::Error),
     /// An object could not be read.
-    #[error("the pack could not be made")]
-    Objects(#[source] gix::Error),
-    /// An object that history names is not there.
-    #[error("the repository is damaged: one of the objects to send is missing")]
-    Missing,
+    #[error("the repository is damaged: {0}")]
+    Read(#[from] ReadError),
     /// More objects than the format can count.
     #[error("more objects than one pack can hold")]
     TooMany,
 }
 
-struct Hashed<'a> {
+/// A pack to be written.
+pub(crate) struct PackPlan<'a> {
+    pub(crate) objects: &'a Objects,
+    pub(crate) packs: Arc<PackSet>,
+    /// What goes in, each once.
+    pub(crate) ids: Vec<ObjectId>,
+    /// What the reader has, for deltas of a thin pack; empty for a pack at rest.
+    pub(crate) had: HashSet<ObjectId>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Begun,
+    Written { offset: u64, chain: u32 },
+}
+
+struct Writer<'a> {
+    plan: &'a PackPlan<'a>,
+    slots: HashMap<ObjectId, u32>,
+    states: Vec<State>,
     out: &'a mut dyn Write,
     hasher: gix::hash::Hasher,
     written: u64,
+    placed: Vec<IndexEntry>,
+    head: Vec<u8>,
+    buf: Vec<u8>,
 }
 
-impl Hashed<'_> {
+/// Writes the pack to `out` and returns its checksum and where each object stands.
+pub(crate) fn write_pack(
+    plan: &PackPlan<'_>,
+    out: &mut dyn Write,
+) -> Result<(ObjectId, Vec<IndexEntry>), PackError> {
+    let num = u32::try_from(plan.ids.len()).map_err(|_| PackError::TooMany)?;
+    let mut writer = Writer {
+        plan,
+        slots: plan.ids.iter().copied().zip(0..num).collect(),
+        states: vec![State::Waiting; plan.ids.len()],
+        out,
+        hasher: gix::hash::hasher(plan.objects.hash()),
+        written: 0,
+        placed: Vec::with_capacity(plan.ids.len()),
+        head: Vec::with_capacity(64),
+        buf: Vec::new(),
+    };
+    writer.put(&header::encode(Version::V2, num))?;
+    for slot in 0..num {
+        writer.write_chain(slot)?;
+    }
+    let checksum = writer.hasher.try_finalize().map_err(io::Error::other)?;
+    writer.out.write_all(checksum.as_slice())?;
+    Ok((checksum, writer.placed))
+}
+
+/// How one object will be written.
+enum Form {
+    Whole(Place),
+    OnSlot(Place, u32),
+    OnHad(Place, ObjectId),
+    Anew,
+}
+
+impl Writer<'_> {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hasher.update(bytes);
         self.written += bytes.len() as u64;
         self.out.write_all(bytes)
     }
-}
 
-/// Writes the pack of `counts` to `out` and returns its checksum and where each object stands.
-pub(crate) fn write_pack(
-    objects: &Objects,
-    counts: Vec<Count>,
-    threads: usize,
-    out: &mut dyn Write,
-) -> Result<(ObjectId, Vec<IndexEntry>), PackError> {
-    let total = counts.len();
-    let num = u32::try_from(total).map_err(|_| PackError::TooMany)?;
-    let mut out = Hashed {
-        out,
-        hasher: gix::hash::hasher(objects.hash()),
-        written: 0,
-    };
-    out.put(&header::encode(Version::V2, num))?;
-    let options = Options {
-        thread_limit: Some(if total < 512 { 1 } else { threads.max(1) }),
-        mode: Mode::PackCopyAndBaseObjects,
-        allow_thin_pack: false,
-        chunk_size: 64,
-        version: Version::V2,
-        ..Options::default()
-    };
-    let chunks = output::entry::iter_from_counts(
-        counts,
-        objects.main().clone(),
-        Box::new(gix::progress::Discard),
-        options,
-    )
-    .map_err(PackError::Objects)?;
-    let mut placed: Vec<IndexEntry> = Vec::with_capacity(total);
-    let mut head = Vec::with_capacity(64);
-    for chunk in InOrderIter::from(chunks) {
-        for entry in chunk.map_err(PackError::Objects)? {
-            let entry: Entry = entry;
-            if entry.is_invalid() {
-                return Err(PackError::Missing);
+    /// Writes an object after the objects it stands on.
+    fn write_chain(&mut self, slot: u32) -> Result<(), PackError> {
+        let mut todo = vec![slot];
+        while let Some(slot) = todo.last().copied() {
+            if let State::Written { .. } = self.states[slot as usize] {
+                todo.pop();
+                continue;
             }
-            let offset = out.written;
-            let entry_head =
-                entry.to_entry_header(Version::V2, |base| offset - placed[base].offset);
-            head.clear();
-            entry_head.write_to(entry.decompressed_size as u64, &mut head)?;
-            out.put(&head)?;
-            out.put(&entry.compressed_data)?;
-            let mut crc = flate2::Crc::new();
-            crc.update(&head);
-            crc.update(&entry.compressed_data);
-            placed.push(IndexEntry {
-                id: entry.id,
-                offset,
-                crc32: crc.sum(),
-            });
+            let form = self.form(slot);
+            if let Form::OnSlot(_, base) = form
+                && self.states[base as usize] == State::Waiting
+            {
+                self.states[slot as usize] = State::Begun;
+                todo.push(base);
+                continue;
+            }
+            self.write(slot, form)?;
+            todo.pop();
         }
+        Ok(())
     }
-    if placed.len() != total {
-        return Err(PackError::Missing);
+
+    fn form(&self, slot: u32) -> Form {
+        let id = self.plan.ids[slot as usize];
+        let mut whole = None;
+        for place in self.plan.packs.places(&id, self.plan.ids.len() > MANY) {
+            let Some(entry) = self.plan.packs.entry(place) else {
+                continue;
+            };
+            match entry.header {
+                RawHeader::Whole(_) => whole = Some(place),
+                RawHeader::DeltaOn(base) => {
+                    if let Some(base_slot) = self.slots.get(&base) {
+                        let fits = match self.states[*base_slot as usize] {
+                            State::Waiting => true,
+                            // It stands, in the end, on this very object.
+                            State::Begun => false,
+                            State::Written { chain, .. } => chain < MAX_CHAIN,
+                        };
+                        if fits {
+                            return Form::OnSlot(place, *base_slot);
+                        }
+                    } else if self.plan.had.contains(&base) {
+                        return Form::OnHad(place, base);
+                    }
+                }
+            }
+        }
+        whole.map_or(Form::Anew, Form::Whole)
     }
-    let checksum = out.hasher.try_finalize().map_err(PackError::Objects)?;
-    out.out.write_all(checksum.as_slice())?;
-    Ok((checksum, placed))
+
+    fn write(&mut self, slot: u32, form: Form) -> Result<(), PackError> {
+        let id = self.plan.ids[slot as usize];
+        let offset = self.written;
+        let packs = Arc::clone(&self.plan.packs);
+        let copied = match form {
+            Form::Whole(place) => packs.entry(place).and_then(|entry| match entry.header {
+                RawHeader::Whole(header) => Some((entry, header, 0)),
+                RawHeader::DeltaOn(_) => None,
+            }),
+            Form::OnHad(place, base_id) => packs
+                .entry(place)
+                .map(|entry| (entry, Header::RefDelta { base_id }, 1)),
+            Form::OnSlot(place, base) => match self.states[base as usize] {
+                State::Written {
+                    offset: base_offset,
+                    chain,
+                } => packs.entry(place).map(|entry| {
+                    let base_distance = offset - base_offset;
+                    (entry, Header::OfsDelta { base_distance }, chain + 1)
+                }),
+                State::Waiting | State::Begun => None,
+            },
+            Form::Anew => None,
+        };
+        self.head.clear();
+        let mut crc = flate2::Crc::new();
+        let chain = if let Some((entry, header, chain)) = copied {
+            header.write_to(entry.size, &mut self.head)?;
+            crc.update(&self.head);
+            crc.update(entry.deflated);
+            let head = std::mem::take(&mut self.head);
+            self.put(&head)?;
+            self.head = head;
+            self.put(entry.deflated)?;
+            chain
+        } else {
+            let bytes = self.deflate_anew(&id)?;
+            crc.update(&bytes);
+            self.put(&bytes)?;
+            0
+        };
+        self.states[slot as usize] = State::Written { offset, chain };
+        self.placed.push(IndexEntry {
+            id,
+            offset,
+            crc32: crc.sum(),
+        });
+        Ok(())
+    }
+
+    fn deflate_anew(&mut self, id: &ObjectId) -> Result<Vec<u8>, PackError> {
+        let mut buf = std::mem::take(&mut self.buf);
+        let found = self.plan.objects.find(id, &mut buf)?;
+        let header = match found.kind {
+            Kind::Tree => Header::Tree,
+            Kind::Blob => Header::Blob,
+            Kind::Commit => Header::Commit,
+            Kind::Tag => Header::Tag,
+        };
+        let mut bytes = Vec::with_capacity(found.data.len() / 2 + 64);
+        header.write_to(found.data.len() as u64, &mut bytes)?;
+        let mut deflate = flate2::write::ZlibEncoder::new(bytes, flate2::Compression::default());
+        deflate.write_all(found.data)?;
+        let bytes = deflate.finish()?;
+        self.buf = buf;
+        Ok(bytes)
+    }
 }

@@ -3,10 +3,8 @@
 //! Memory follows neither the size of the pack nor of an object that is refused.
 
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,6 +17,7 @@ use gix_pack::data::{self, Version, entry::Header, input};
 use super::quarantine::{Dir, Pack, Quarantine};
 use super::{ReceiveLimits, Refusal};
 use crate::objects::Handle;
+use crate::pack;
 use crate::repo::Repository;
 
 /// The first bytes of a delta hold the size of what it makes: at most so many.
@@ -34,7 +33,7 @@ pub(crate) fn ingest(
 ) -> Result<Quarantine, Refusal> {
     let dir = Dir::create(repo).map_err(Refusal::Disk)?;
     let incoming = dir.path().join("incoming.pack");
-    let file = create(&incoming).map_err(Refusal::Disk)?;
+    let file = pack::create(&incoming).map_err(Refusal::Disk)?;
     let failure = Rc::new(RefCell::new(None));
     let mut entries = Entries::start(repo.hash, main, input, &file, limits, &failure)?;
     let total = entries.left;
@@ -43,7 +42,7 @@ pub(crate) fn ingest(
         return Ok(Quarantine::none());
     }
     let index_path = dir.path().join("incoming.idx");
-    let index = create(&index_path).map_err(Refusal::Disk)?;
+    let index = pack::create(&index_path).map_err(Refusal::Disk)?;
     let mut index_out = BufWriter::new(&index);
     let hash = repo.hash;
     let pack_path = incoming.clone();
@@ -89,15 +88,6 @@ pub(crate) fn ingest(
         index,
         bundle: Arc::new(bundle),
     }))
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o444)
-        .open(path)
 }
 
 fn resolve(range: data::EntryRange, pack: &data::File<gix_pack::MMap>) -> Option<&[u8]> {

@@ -27,8 +27,8 @@ use crate::walk;
 
 pub use command::{Capabilities, CommandKind, RefCommand};
 pub(crate) use fsck::name as check_name;
-pub(crate) use quarantine::PREFIX as QUARANTINE_PREFIX;
 use quarantine::Quarantine;
+pub(crate) use quarantine::{Dir as QuarantineDir, PREFIX as QUARANTINE_PREFIX};
 
 /// What one push may bring, and what it may do.
 #[derive(Clone, Debug)]

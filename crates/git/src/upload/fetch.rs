@@ -34,6 +34,8 @@ pub(crate) struct Fetch {
     pub(crate) haves: Vec<ObjectId>,
     pub(crate) done: bool,
     pub(crate) wait_for_done: bool,
+    /// The client takes deltas on objects that it has.
+    pub(crate) thin_pack: bool,
     pub(crate) include_tag: bool,
     pub(crate) no_progress: bool,
     /// Where the client's own history is cut.

@@ -5,13 +5,12 @@ use std::io::Write;
 
 use gix::hash::ObjectId;
 use gix::objs::Kind;
-use gix_pack::data::output::Count;
 
 use super::negotiate::commits_of;
 use super::shallow::Plan;
 use super::{Fetch, UploadError, UploadLimits, hidden};
 use crate::objects::Objects;
-use crate::pack::{self, Selection};
+use crate::pack::{self, PackPlan, Selection};
 use crate::parse;
 use crate::pktline::{self, Band, DataBand};
 use crate::repo::Repository;
@@ -39,13 +38,13 @@ impl Answer<'_> {
     /// Sends the pack.
     pub(crate) fn send(&self, framing: Framing, out: &mut dyn Write) -> Result<(), UploadError> {
         let talk = framing == Framing::Bands && !self.fetch.no_progress;
-        let counts = self.select()?;
+        let plan = self.plan()?;
         if talk {
-            let text = format!("Counting objects: {}, done.\n", counts.len());
+            let text = format!("Counting objects: {}, done.\n", plan.ids.len());
             pktline::band(out, Band::Progress, text.as_bytes())?;
         }
         let mut band = DataBand::new(out, framing == Framing::Bands);
-        let sent = pack::write_pack(self.objects, counts, self.limits.threads, &mut band);
+        let sent = pack::write_pack(&plan, &mut band);
         match sent {
             Ok(_) => band.finish()?,
             Err(e) => {
@@ -62,7 +61,7 @@ impl Answer<'_> {
         Ok(())
     }
 
-    fn select(&self) -> Result<Vec<Count>, UploadError> {
+    fn plan(&self) -> Result<PackPlan<'_>, UploadError> {
         let roots = Roots::of(self.objects, &self.fetch.wants)?;
         let mut wanted = roots.commits;
         wanted.extend(&self.plan.wanted);
@@ -79,7 +78,17 @@ impl Answer<'_> {
             filter: self.fetch.filter,
             threads: self.limits.threads,
         };
-        Ok(pack::select(self.objects, &selection)?)
+        let mut selected = pack::select(self.objects, &selection)?;
+        // A partial clone may lack any blob of a commit that it has.
+        if !self.fetch.thin_pack || self.fetch.filter.is_some() {
+            selected.had.clear();
+        }
+        Ok(PackPlan {
+            objects: self.objects,
+            packs: self.repo.packs.get(&self.repo.dir, self.repo.hash)?,
+            ids: selected.ids,
+            had: selected.had,
+        })
     }
 }
 

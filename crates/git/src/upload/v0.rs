@@ -116,6 +116,7 @@ fn take_capabilities(
             b"side-band-64k" => options.bands = true,
             b"no-progress" => ask.no_progress = true,
             b"include-tag" => ask.include_tag = true,
+            b"thin-pack" => ask.thin_pack = true,
             b"deepen-relative" => ask.deepen.relative = true,
             _ => {
                 if let Some(format) = cap.strip_prefix(b"object-format=")

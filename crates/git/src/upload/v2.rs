@@ -109,8 +109,8 @@ fn fetch_line(
         b"wait-for-done" => ask.wait_for_done = true,
         b"include-tag" => ask.include_tag = true,
         b"no-progress" => ask.no_progress = true,
-        // The pack is never thin, and offsets are what this server writes in any case.
-        b"thin-pack" => {}
+        b"thin-pack" => ask.thin_pack = true,
+        // Every client reads offsets; this server writes nothing else.
         b"ofs-delta" => {}
         _ => {
             if !ask.take_line(repo, line, limits)? {

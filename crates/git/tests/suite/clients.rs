@@ -1,5 +1,6 @@
 //! Stock git clones, fetches and pushes, on protocol v2 and v0.
 
+use crate::hostile::push;
 use crate::support::{self, Result, Site, VERSIONS, Work};
 
 /// A site whose `main` has three commits.
@@ -412,24 +413,100 @@ fn five_thousand_files_come_and_go() -> Result {
 }
 
 #[test]
-fn three_hundred_pushes_in_a_row_stay_small_and_clone() -> Result {
+fn three_hundred_pushes_in_a_row_stay_small_consolidate_and_clone() -> Result {
     let (site, work) = filled()?;
-    let lines: Vec<String> = (0..4000)
-        .map(|n| format!("line {n} {}", n * 7919 % 4093))
+    let mut lines: Vec<String> = (0..4000u64)
+        .map(|n| format!("line {n} {:030}", n * 7919 * 104_729 % 4093))
         .collect();
+    let mut old = work.git(&["rev-parse", "HEAD"])?;
     for n in 0..300 {
-        let mut lines = lines.clone();
         lines[n * 13 % 4000] = format!("changed in {n}");
-        work.commit("doc", &lines.join("\n"))?;
-        work.git(&["push", "-q", "origin", "main"])?;
+        work.write("doc", &lines.join("\n"))?;
+        work.git(&["add", "doc"])?;
+        let tree = work.git(&["write-tree"])?;
+        let new = work.git(&["commit-tree", "-p", &old, "-m", "next", &tree])?;
+        let revs = format!("{new}\n^{old}\n");
+        let args = [
+            "pack-objects",
+            "--stdout",
+            "--revs",
+            "-q",
+            "--thin",
+            "--delta-base-offset",
+        ];
+        let pack = support::git_with_input(&work.0, &args, revs.as_bytes())?;
+        let said = push(&site, &[(&old, &new, "refs/heads/main")], &pack)?;
+        assert!(said.contains("ok refs/heads/main"), "{said}");
+        old = new;
     }
+    site.check()?;
+    let size = |clone: &Work| -> Result<u64> {
+        let said = clone.git(&["count-objects", "-v"])?;
+        let kib = said
+            .lines()
+            .find_map(|l| l.strip_prefix("size-pack: "))
+            .ok_or("no size")?;
+        Ok(kib.parse()?)
+    };
+    let repo = site.repo()?;
+    assert!(repo.pack_count()? > 300);
     for version in VERSIONS {
         let option = format!("protocol.version={version}");
         let clone = site.clone_to(&format!("c{version}"), &["-c", &option])?;
         assert_eq!(clone.git(&["rev-list", "--count", "HEAD"])?, "303");
         clone.git(&["fsck", "--strict", "--full"])?;
+        assert!(size(&clone)? < 1024, "{}", size(&clone)?);
     }
-    site.check()
+    let done = repo.consolidate(50)?;
+    assert!(done.packs_after < 50, "{done:?}");
+    assert_eq!(repo.pack_count()?, done.packs_after);
+    site.check()?;
+    let clone = site.clone_to("after", &[])?;
+    clone.git(&["fsck", "--strict", "--full"])?;
+    assert!(size(&clone)? < 1024, "{}", size(&clone)?);
+    assert_eq!(repo.consolidate(50)?.objects, 0);
+    Ok(())
+}
+
+#[test]
+fn a_fetch_of_a_small_change_to_a_large_file_is_small() -> Result {
+    for version in VERSIONS {
+        let (site, work) = filled()?;
+        let mut lines: Vec<String> = (0..20_000u64).map(|n| format!("{:x}", n.pow(4))).collect();
+        work.commit("large", &lines.join("\n"))?;
+        work.git(&["push", "-q", "origin", "main"])?;
+        let option = format!("protocol.version={version}");
+        let clone = site.clone_to("c", &["-c", &option])?;
+        lines[777] = "changed".to_owned();
+        let old = work.git(&["rev-parse", "HEAD"])?;
+        let new = work.commit("large", &lines.join("\n"))?;
+        work.git(&["push", "-q", "origin", "main"])?;
+        clone.git_v(version, &["fetch", "-q", "origin"])?;
+        clone.git(&["fsck", "--strict", "--full"])?;
+        // What a client with one commit more than nothing gets.
+        let body = [
+            support::pkt("command=fetch"),
+            b"0001".to_vec(),
+            support::pkt("thin-pack"),
+            support::pkt(&format!("want {new}")),
+            support::pkt(&format!("have {old}")),
+            support::pkt("done"),
+            b"0000".to_vec(),
+        ]
+        .concat();
+        let mut out = Vec::new();
+        let limits = git::UploadLimits::default();
+        git::upload_pack(
+            &*site.repo()?,
+            git::Protocol::V2,
+            &mut body.as_slice(),
+            &mut out,
+            &limits,
+        )?;
+        assert!(out.len() < 2000, "{}", out.len());
+        site.check()?;
+    }
+    Ok(())
 }
 
 #[test]

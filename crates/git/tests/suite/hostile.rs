@@ -87,7 +87,7 @@ fn commit_of(tree: ObjectId, parents: &[ObjectId]) -> Vec<u8> {
 }
 
 /// Sends commands and a pack; what the server says.
-fn push(site: &Site, commands: &[(&str, &str, &str)], pack: &[u8]) -> Result<String> {
+pub(crate) fn push(site: &Site, commands: &[(&str, &str, &str)], pack: &[u8]) -> Result<String> {
     let mut body = Vec::new();
     for (nth, (old, new, name)) in commands.iter().enumerate() {
         let caps = if nth == 0 {

@@ -1,0 +1,142 @@
+//! Consolidation: many small packs into one, so that lookups stay fast and few files are mapped.
+//!
+//! Invariant: an object is unlinked only after the pack that also holds it is durable. Nothing is
+//! pruned.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+use std::sync::PoisonError;
+
+use gix::hash::ObjectId;
+
+use crate::pack::{self, PackError, PackPlan};
+use crate::receive::QuarantineDir;
+use crate::repo::Repository;
+
+/// What a consolidation did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Consolidated {
+    /// Packs before.
+    pub packs_before: usize,
+    /// Packs after.
+    pub packs_after: usize,
+    /// Objects in the new pack.
+    pub objects: usize,
+}
+
+impl Repository {
+    /// How many packs there are. Above about 50, [`Repository::consolidate`] is worth its while.
+    pub fn pack_count(&self) -> io::Result<usize> {
+        Ok(self.packs.get(&self.dir, self.hash)?.packs.len())
+    }
+
+    /// Merges small packs into one when there are more than `max_packs`. Fetches and pushes go on
+    /// meanwhile. Packs are taken from the smallest up until the next one holds more objects than
+    /// all of them together, so that each object is rewritten only a few times in its life.
+    pub fn consolidate(&self, max_packs: usize) -> Result<Consolidated, PackError> {
+        let _one_at_a_time = self
+            .consolidating
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let set = self.packs.get(&self.dir, self.hash)?;
+        let mut outcome = Consolidated {
+            packs_before: set.packs.len(),
+            packs_after: set.packs.len(),
+            objects: 0,
+        };
+        if set.packs.len() <= max_packs {
+            return Ok(outcome);
+        }
+        // Largest first in the set.
+        let mut sum = 0u64;
+        let mut merged = Vec::new();
+        for pack in set.packs.iter().rev() {
+            let count = u64::from(pack.bundle.index.num_objects());
+            if merged.len() > 1 && count > sum {
+                break;
+            }
+            if pack.path.with_extension("keep").exists() {
+                continue;
+            }
+            sum += count;
+            merged.push(pack);
+        }
+        if merged.len() < 2 {
+            return Ok(outcome);
+        }
+        let mut seen: HashSet<ObjectId> = HashSet::new();
+        let mut ids = Vec::new();
+        for pack in &merged {
+            let index = &pack.bundle.index;
+            for at in 0..index.num_objects() {
+                let id = index.oid_at_index(at).to_owned();
+                if seen.insert(id) {
+                    ids.push(id);
+                }
+            }
+        }
+        outcome.objects = ids.len();
+        let objects = self.objects();
+        let plan = PackPlan {
+            objects: &objects,
+            packs: std::sync::Arc::clone(&set),
+            ids,
+            had: HashSet::new(),
+        };
+        let kept = self.write_durably(&plan)?;
+        let gone: Vec<&Path> = merged
+            .iter()
+            .map(|p| p.path.as_path())
+            .filter(|p| p.file_stem() != Some(kept.as_ref()))
+            .collect();
+        self.remove_packs(&gone)?;
+        outcome.packs_after = set.packs.len() + 1 - merged.len();
+        Ok(outcome)
+    }
+
+    /// Writes the pack and its index among the others; its name.
+    fn write_durably(&self, plan: &PackPlan<'_>) -> Result<String, PackError> {
+        let dir = QuarantineDir::create(self)?;
+        let pack_path = dir.path().join("incoming.pack");
+        let index_path = dir.path().join("incoming.idx");
+        let pack_file = pack::create(&pack_path)?;
+        let mut out = BufWriter::with_capacity(256 << 10, &pack_file);
+        let (checksum, placed) = pack::write_pack(plan, &mut out)?;
+        out.flush()?;
+        drop(out);
+        let index_file = pack::create(&index_path)?;
+        pack::write_index(placed, checksum, self.hash, &mut &index_file)?;
+        self.durability.file(&pack_file)?;
+        self.durability.file(&index_file)?;
+        let name = format!("pack-{checksum}");
+        let target = self.dir.join("objects/pack");
+        if !target.join(format!("{name}.idx")).is_file() {
+            fs::rename(pack_path, target.join(format!("{name}.pack")))?;
+            fs::rename(index_path, target.join(format!("{name}.idx")))?;
+        }
+        self.durability.dir(&target)?;
+        Ok(name)
+    }
+
+    fn remove_packs(&self, indexes: &[&Path]) -> io::Result<()> {
+        let dir = self.dir.join("objects/pack");
+        // It would name packs that are gone.
+        remove(&dir.join("multi-pack-index"))?;
+        for index in indexes {
+            // The index first: without it nobody looks for the pack.
+            for extension in ["idx", "rev", "bitmap", "mtimes", "pack"] {
+                remove(&index.with_extension(extension))?;
+            }
+        }
+        self.durability.dir(&dir)
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
