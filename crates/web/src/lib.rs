@@ -1,1 +1,41 @@
-//! HTTP: API, git transport, pages.
+//! HTTP: the JSON API, git's smart transport, pages, and streams of what goes on.
+//!
+//! Owns the listeners' protocol, `ui/` and the order of a push. A request passes one table of
+//! routes and one authorisation before any handler sees it. Never runs a job, never decides who
+//! may: see `pool` and `access`. Invariant: a push is acknowledged only after its refs and its
+//! rows are durable; what a crash cut short is settled by [`recover`].
+//! Source: design/architecture.md, "One push"; docs/api.md.
+
+mod ansi;
+mod api;
+mod assets;
+mod config;
+mod detail;
+mod events;
+mod facilities;
+mod fault;
+mod git_http;
+mod guard;
+mod href;
+mod hub;
+mod identify;
+mod markdown;
+mod metrics;
+mod pages;
+mod plan;
+mod push;
+mod respond;
+mod routes;
+mod serve;
+mod state;
+mod states;
+mod stream;
+mod view;
+mod words;
+
+pub use config::{WebConfig, WebLimits};
+pub use facilities::{Facilities, Fact, NoFacilities, Slot, SlotState};
+pub use push::{RecordError, Recovered, recover};
+pub use routes::{control_router, router};
+pub use serve::{serve, serve_control};
+pub use state::{App, AppParts};

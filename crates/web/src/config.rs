@@ -1,0 +1,56 @@
+//! What whoever starts the server decides about it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Settings of the web server.
+#[derive(Clone, Debug)]
+pub struct WebConfig {
+    /// What pages and clone addresses begin with, without a slash at the end, such as
+    /// `http://forge.lab:8470`.
+    pub public_url: String,
+    /// How long a browser session lasts.
+    pub session_length: Duration,
+    /// Which image serves a `runs-on` label. A label that is not here means the default image.
+    pub labels: BTreeMap<String, String>,
+    /// Upper bounds on what comes in.
+    pub limits: WebLimits,
+}
+
+/// Upper bounds on what comes in.
+#[derive(Clone, Debug)]
+pub struct WebLimits {
+    /// The largest push, in bytes of its pack.
+    pub push_bytes: u64,
+    /// The largest single object of a push, inflated.
+    pub object_bytes: u64,
+    /// The largest image that is imported.
+    pub image_bytes: u64,
+    /// The largest body of any other request.
+    pub body_bytes: usize,
+    /// Pushes and clones served at a time; more wait.
+    pub git_requests: usize,
+}
+
+impl Default for WebConfig {
+    fn default() -> Self {
+        Self {
+            public_url: "http://127.0.0.1:8470".to_owned(),
+            session_length: Duration::from_secs(12 * 3600),
+            labels: BTreeMap::new(),
+            limits: WebLimits::default(),
+        }
+    }
+}
+
+impl Default for WebLimits {
+    fn default() -> Self {
+        Self {
+            push_bytes: 2 << 30,
+            object_bytes: 128 << 20,
+            image_bytes: 16 << 30,
+            body_bytes: 1 << 20,
+            git_requests: 64,
+        }
+    }
+}

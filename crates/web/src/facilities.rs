@@ -1,0 +1,79 @@
+//! What the server asks of whatever runs the jobs: slots, capacity, facts about this host.
+
+use serde::Serialize;
+use vocab::JobId;
+
+/// Answers for the pool and its executors. Called on blocking threads; must be quick.
+pub trait Facilities: Send + Sync + 'static {
+    /// Runners as waiting jobs see them, for their wait reasons.
+    fn capacity(&self) -> Vec<queue::Capacity>;
+
+    /// Every slot and what it does now.
+    fn slots(&self) -> Vec<Slot>;
+
+    /// Facts about the isolation that this host gives, read from its kernel.
+    fn isolation(&self) -> Vec<Fact>;
+
+    /// All that `cofferdam doctor` says, as JSON.
+    fn doctor(&self) -> serde_json::Value;
+}
+
+/// One place in which a job can run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Slot {
+    /// Such as `appliance-0001/1`.
+    pub name: String,
+    /// What it does.
+    pub state: SlotState,
+    /// The job it runs.
+    pub job: Option<JobId>,
+    /// More in words: since when, or why it is not ready.
+    pub note: String,
+}
+
+/// What a slot does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SlotState {
+    /// A sandbox stands ready.
+    Warm,
+    /// Free; the next job makes its sandbox first.
+    Idle,
+    /// Runs a job.
+    Busy,
+    /// Cannot take a job; the note says why.
+    Down,
+}
+
+/// One fact, with where it was read.
+#[derive(Clone, Debug, Serialize)]
+pub struct Fact {
+    /// Such as `seccomp`.
+    pub name: String,
+    /// In words.
+    pub value: String,
+    /// Whether it is as it should be; `None` when it is neither good nor bad.
+    pub good: Option<bool>,
+}
+
+/// Facilities of a server that runs no jobs itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFacilities;
+
+impl Facilities for NoFacilities {
+    fn capacity(&self) -> Vec<queue::Capacity> {
+        Vec::new()
+    }
+
+    fn slots(&self) -> Vec<Slot> {
+        Vec::new()
+    }
+
+    fn isolation(&self) -> Vec<Fact> {
+        Vec::new()
+    }
+
+    fn doctor(&self) -> serde_json::Value {
+        serde_json::json!({ "findings": [], "note": "this server runs no jobs itself" })
+    }
+}

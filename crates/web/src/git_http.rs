@@ -1,0 +1,190 @@
+//! Git's smart HTTP: advertisement, fetch, push. The dumb protocol is refused.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Query, Request};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use git::{Protocol, Service, Transport, UploadLimits};
+use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::fault::Fault;
+use crate::guard::Ctx;
+use crate::{push, stream};
+
+/// Longest request of a fetch, unpacked: wants, haves and shallow lines.
+const FETCH_REQUEST_BYTES: u64 = 64 << 20;
+
+#[derive(Deserialize)]
+pub(crate) struct Asked {
+    service: Option<String>,
+}
+
+/// `GET …/info/refs?service=…`
+pub(crate) async fn info_refs(
+    ctx: Ctx,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Result<Response, Fault> {
+    let service = asked
+        .service
+        .as_deref()
+        .and_then(Service::from_name)
+        .ok_or_else(|| {
+            Fault::denied("git's dumb protocol is not served").todo("use git 1.6.6 or newer")
+        })?;
+    if service == Service::ReceivePack {
+        ctx.require(access::Action::GitPush).await?;
+    }
+    let protocol = protocol(&headers);
+    let repo = ctx.repo()?.clone();
+    let app = ctx.app.clone();
+    let _turn = turn(&ctx).await?;
+    let text = ctx
+        .app
+        .off(move || {
+            let repository = app.repository(repo.id).map_err(Fault::internal)?;
+            let mut text = Vec::new();
+            let limits = UploadLimits::default();
+            git::advertise(
+                &repository,
+                service,
+                protocol,
+                Transport::Http,
+                &limits,
+                &mut text,
+            )
+            .map_err(Fault::internal)?;
+            Ok(text)
+        })
+        .await?;
+    Ok(answer(
+        &format!("application/x-{}-advertisement", service.name()),
+        Body::from(text),
+    ))
+}
+
+/// `POST …/git-upload-pack`
+pub(crate) async fn upload_pack(ctx: Ctx, request: Request) -> Result<Response, Fault> {
+    let (protocol, mut input) = open(Service::UploadPack, request, FETCH_REQUEST_BYTES)?;
+    let repo = ctx.repo()?.clone();
+    let turn = turn(&ctx).await?;
+    let (mut out, body) = stream::writer();
+    let app = ctx.app.clone();
+    let span = tracing::info_span!("fetch", repo.id = %repo.id);
+    tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let _in = span.enter();
+        let repository = match app.repository(repo.id) {
+            Ok(repository) => repository,
+            Err(error) => return tracing::error!(%error, "the repository cannot be opened"),
+        };
+        let limits = UploadLimits::default();
+        let mut counted = Counted {
+            inner: &mut out,
+            bytes: 0,
+        };
+        let served = git::upload_pack(&repository, protocol, &mut input, &mut counted, &limits);
+        app.0.counters.fetch(counted.bytes);
+        if let Err(error) = served {
+            tracing::info!(%error, "a fetch ended early");
+        }
+    });
+    Ok(answer("application/x-git-upload-pack-result", body))
+}
+
+/// `POST …/git-receive-pack`
+pub(crate) async fn receive_pack(ctx: Ctx, request: Request) -> Result<Response, Fault> {
+    let limit = ctx.app.config.limits.push_bytes.saturating_add(16 << 20);
+    let (_, mut input) = open(Service::ReceivePack, request, limit)?;
+    let repo = ctx.repo()?.clone();
+    let turn = turn(&ctx).await?;
+    let (mut out, body) = stream::writer();
+    let span = tracing::info_span!("push", repo.id = %repo.id);
+    let ctx = Arc::new(ctx);
+    tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let _in = span.enter();
+        if let Err(error) = push::receive(&ctx, &repo, &mut input, &mut out) {
+            tracing::error!(error = %crate::push::chain(&error), "a push could not be served");
+        }
+    });
+    Ok(answer("application/x-git-receive-pack-result", body))
+}
+
+/// Anything else that only the dumb protocol asks for.
+pub(crate) async fn dumb(_ctx: Ctx) -> Fault {
+    Fault::denied("git's dumb protocol is not served").todo("use git 1.6.6 or newer")
+}
+
+/// Pushes and clones beyond the limit wait here, holding no thread.
+async fn turn(ctx: &Ctx) -> Result<OwnedSemaphorePermit, Fault> {
+    Arc::clone(&ctx.app.0.git_slots)
+        .acquire_owned()
+        .await
+        .map_err(Fault::internal)
+}
+
+fn protocol(headers: &HeaderMap) -> Protocol {
+    Protocol::from_header(headers.get("git-protocol").and_then(|v| v.to_str().ok()))
+}
+
+fn open(
+    service: Service,
+    request: Request,
+    limit_bytes: u64,
+) -> Result<(Protocol, Box<dyn Read + Send>), Fault> {
+    let (parts, body) = request.into_parts();
+    let wanted = format!("application/x-{}-request", service.name());
+    let kind = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok());
+    if kind != Some(wanted.as_str()) {
+        return Err(Fault::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("the content type must be {wanted}"),
+        ));
+    }
+    let input = stream::reader(&parts.headers, body, limit_bytes)
+        .map_err(|e| Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, e))?;
+    Ok((protocol(&parts.headers), input))
+}
+
+fn answer(kind: &str, body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    if let Ok(kind) = HeaderValue::from_str(kind) {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, max-age=0, must-revalidate"),
+    );
+    headers.insert(
+        header::EXPIRES,
+        HeaderValue::from_static("Fri, 01 Jan 1980 00:00:00 GMT"),
+    );
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+struct Counted<'a> {
+    inner: &'a mut (dyn Write + Send),
+    bytes: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.bytes += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}

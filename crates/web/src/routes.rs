@@ -1,0 +1,192 @@
+//! The table of routes: every address there is, what it asks for, and who answers.
+//!
+//! The router is built from this table and from nothing else, so that a route without an action
+//! cannot exist.
+
+use access::Action;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{MethodRouter, delete, get, post, put};
+
+use crate::identify::Door;
+use crate::state::App;
+use crate::{api, assets, events, git_http, guard, metrics, pages, respond};
+
+/// Who talks: that decides how a refusal is worded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// A browser.
+    Page,
+    /// A program.
+    Api,
+    /// Git.
+    Git,
+}
+
+/// What an address names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Target {
+    /// The instance.
+    Instance,
+    /// The account of whoever asks.
+    Own,
+    /// The account `{user}`.
+    User,
+    /// The owner of the token `{id}`.
+    Token,
+    /// The repo `{owner}/{repo}`.
+    Repo,
+    /// The repo of the job `{id}`.
+    Job,
+    /// Only the body tells; the handler asks again with it.
+    InBody,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) action: Action,
+    pub(crate) target: Target,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $kind:ident $action:ident $target:ident $handler:expr;)*) => {
+        /// All of them.
+        pub(crate) static ROUTES: &[Entry] = &[$(Entry {
+            method: stringify!($method),
+            path: $path,
+            kind: Kind::$kind,
+            action: Action::$action,
+            target: Target::$target,
+        },)*];
+
+        fn build(app: &App) -> Router<App> {
+            let mut entries = ROUTES.iter();
+            let mut router = Router::new();
+            $(
+                let entry = entries.next().expect("there is one entry per route");
+                let handler: MethodRouter<App> = $method($handler);
+                let guarded = middleware::from_fn_with_state((app.clone(), entry), guard::guard);
+                router = router.route($path, handler.layer(guarded));
+            )*
+            router
+        }
+    };
+}
+
+routes! {
+    get "/healthz" Api HealthRead Instance metrics::healthz;
+    get "/readyz" Api HealthRead Instance metrics::readyz;
+    get "/metrics" Api MetricsRead Instance metrics::metrics;
+    get "/assets/{*path}" Page HealthRead Instance assets::serve;
+    get "/docs/api" Page HealthRead Instance pages::account::api_docs;
+
+    get "/sign-in" Page SignIn Instance pages::account::sign_in_form;
+    post "/sign-in" Page SignIn Instance pages::account::sign_in;
+    post "/sign-out" Page SignOut Instance pages::account::sign_out;
+    get "/tokens" Page TokenList Own pages::account::tokens;
+    post "/tokens" Page TokenCreate Own pages::account::make_token;
+    post "/tokens/{id}/revoke" Page TokenRevoke Token pages::account::revoke_token;
+
+    get "/" Page RepoList Instance pages::repos::list;
+    get "/new" Page AccountRead Instance pages::repos::new_form;
+    post "/new" Page RepoCreate InBody pages::repos::make;
+    get "/runs" Page RepoList Instance pages::runs::everywhere;
+    get "/queue" Page QueueRead Instance pages::pool::queue;
+    get "/runners" Page RunnerRead Instance pages::pool::runners;
+
+    get "/{owner}/{repo}" Page RepoRead Repo pages::code::home;
+    get "/{owner}/{repo}/tree/{*rest}" Page RepoRead Repo pages::code::tree;
+    get "/{owner}/{repo}/blob/{*rest}" Page RepoRead Repo pages::code::blob;
+    get "/{owner}/{repo}/raw/{*rest}" Page RepoRead Repo pages::code::raw;
+    get "/{owner}/{repo}/commits" Page RepoRead Repo pages::commits::list;
+    get "/{owner}/{repo}/commits/{*rest}" Page RepoRead Repo pages::commits::list;
+    get "/{owner}/{repo}/commit/{id}" Page RepoRead Repo pages::commits::one;
+    get "/{owner}/{repo}/runs" Page RunRead Repo pages::runs::of_repo;
+    get "/{owner}/{repo}/runs/{number}" Page RunRead Repo pages::run::page;
+    get "/{owner}/{repo}/runs/{number}/jobs/{job}" Page LogRead Repo pages::run::page;
+    get "/{owner}/{repo}/runs/{number}/jobs/{job}/log" Page LogRead Repo pages::run::raw_log;
+    post "/{owner}/{repo}/runs/{number}/cancel" Page RunCancel Repo pages::run::cancel;
+    post "/{owner}/{repo}/runs/{number}/rerun" Page RunRerun Repo pages::run::rerun;
+    post "/{owner}/{repo}/dispatch" Page RunDispatch Repo pages::runs::dispatch;
+    get "/{owner}/{repo}/settings" Page SecretList Repo pages::settings::show;
+    post "/{owner}/{repo}/settings/secrets" Page SecretSet Repo pages::settings::secret;
+    post "/{owner}/{repo}/settings/variables" Page VariableSet Repo pages::settings::variable;
+
+    get "/{owner}/{repo}/info/refs" Git GitFetch Repo git_http::info_refs;
+    post "/{owner}/{repo}/git-upload-pack" Git GitFetch Repo git_http::upload_pack;
+    post "/{owner}/{repo}/git-receive-pack" Git GitPush Repo git_http::receive_pack;
+    get "/{owner}/{repo}/HEAD" Git GitFetch Repo git_http::dumb;
+    get "/{owner}/{repo}/objects/{*rest}" Git GitFetch Repo git_http::dumb;
+
+    get "/api/v1/version" Api HealthRead Instance api::people::version;
+    post "/api/v1/session" Api SignIn Instance api::people::sign_in;
+    delete "/api/v1/session" Api SignOut Instance api::people::sign_out;
+    get "/api/v1/user" Api AccountRead Instance api::people::me;
+    get "/api/v1/users" Api UserList Instance api::people::users;
+    post "/api/v1/users" Api UserCreate Instance api::people::make_user;
+    get "/api/v1/users/{user}/tokens" Api TokenList User api::people::tokens;
+    post "/api/v1/users/{user}/tokens" Api TokenCreate User api::people::make_token;
+    delete "/api/v1/tokens/{id}" Api TokenRevoke Token api::people::revoke_token;
+
+    get "/api/v1/repos" Api RepoList Instance api::repos::list;
+    post "/api/v1/repos" Api RepoCreate InBody api::repos::make;
+    get "/api/v1/repos/{owner}/{repo}" Api RepoRead Repo api::repos::show;
+    delete "/api/v1/repos/{owner}/{repo}" Api RepoDelete Repo api::repos::remove;
+    get "/api/v1/repos/{owner}/{repo}/secrets" Api SecretList Repo api::repos::secrets;
+    put "/api/v1/repos/{owner}/{repo}/secrets/{name}" Api SecretSet Repo api::repos::set_secret;
+    delete "/api/v1/repos/{owner}/{repo}/secrets/{name}" Api SecretRemove Repo api::repos::remove_secret;
+    get "/api/v1/repos/{owner}/{repo}/variables" Api VariableList Repo api::repos::variables;
+    put "/api/v1/repos/{owner}/{repo}/variables/{name}" Api VariableSet Repo api::repos::set_variable;
+    delete "/api/v1/repos/{owner}/{repo}/variables/{name}" Api VariableRemove Repo api::repos::remove_variable;
+
+    get "/api/v1/repos/{owner}/{repo}/runs" Api RunRead Repo api::runs::list;
+    get "/api/v1/repos/{owner}/{repo}/runs/{number}" Api RunRead Repo api::runs::show;
+    get "/api/v1/repos/{owner}/{repo}/runs/{number}/jobs" Api RunRead Repo api::runs::jobs;
+    get "/api/v1/repos/{owner}/{repo}/runs/{number}/events" Api RunRead Repo events::run;
+    post "/api/v1/repos/{owner}/{repo}/runs/{number}/cancel" Api RunCancel Repo api::runs::cancel;
+    post "/api/v1/repos/{owner}/{repo}/runs/{number}/rerun" Api RunRerun Repo api::runs::rerun;
+    post "/api/v1/repos/{owner}/{repo}/dispatches" Api RunDispatch Repo api::runs::dispatch;
+    get "/api/v1/jobs/{id}" Api RunRead Job api::runs::job;
+    get "/api/v1/jobs/{id}/log" Api LogRead Job api::runs::log;
+    get "/api/v1/jobs/{id}/log/stream" Api LogRead Job events::log;
+    get "/api/v1/jobs/{id}/receipt" Api RunRead Job api::runs::receipt;
+
+    get "/api/v1/queue" Api QueueRead Instance api::pool::queue;
+    get "/api/v1/runners" Api RunnerRead Instance api::pool::runners;
+    get "/api/v1/doctor" Api ServerStatus Instance api::pool::doctor;
+    get "/api/v1/images" Api ImageList Instance api::pool::images;
+    put "/api/v1/images/{*name}" Api ImageImport Instance api::pool::import;
+    delete "/api/v1/images/{*name}" Api ImageRemove Instance api::pool::remove_image;
+    get "/api/v1/audit" Api AuditRead Instance api::pool::audit;
+}
+
+/// First halves of addresses that are the server's own, so that no owner can be called so.
+pub(crate) const RESERVED: [&str; 13] = [
+    "api", "assets", "docs", "healthz", "metrics", "new", "queue", "readyz", "runners", "runs",
+    "sign-in", "sign-out", "tokens",
+];
+
+/// Everything that is served on the web listener.
+pub fn router(app: App) -> Router {
+    through(app, Door::Web)
+}
+
+/// The same for the control socket, where the peer is the operator.
+pub fn control_router(app: App) -> Router {
+    through(app, Door::Control)
+}
+
+fn through(app: App, door: Door) -> Router {
+    let limit = app.config.limits.body_bytes;
+    let routes = build(&app)
+        .fallback(respond::nothing_here)
+        .method_not_allowed_fallback(respond::wrong_method)
+        .layer(DefaultBodyLimit::max(limit))
+        .with_state(app.clone());
+    respond::around(routes, app, door)
+}
