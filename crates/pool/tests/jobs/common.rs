@@ -2,7 +2,9 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -46,6 +48,8 @@ pub(crate) struct Case {
     pub(crate) cancel: Cancel,
     /// Asks to cancel when a line holds this text.
     pub(crate) cancel_at: Option<&'static str>,
+    /// Starts a program on the host with the job's ids, for the search after its end.
+    pub(crate) plant: bool,
 }
 
 /// A job's end, and what was heard of it.
@@ -123,6 +127,7 @@ pub(crate) fn workflow(text: &str) -> Case {
         source: Box::new(Tree::default()),
         cancel: Cancel::new().expect("a pipe"),
         cancel_at: None,
+        plant: false,
     }
 }
 
@@ -180,6 +185,8 @@ impl Case {
         let memory = Memory {
             cancel: self.cancel.clone(),
             cancel_at: self.cancel_at,
+            plant: self.plant,
+            planted: Mutex::default(),
             heard: Mutex::default(),
             annotations: Mutex::default(),
         };
@@ -192,6 +199,10 @@ impl Case {
             &self.cancel,
             &Clock::system(),
         );
+        if let Some(mut child) = memory.planted.lock().expect("no panic").take() {
+            child.kill().expect("it is ours");
+            child.wait().expect("it has ended");
+        }
         Ran {
             report,
             heard: memory.heard.into_inner().expect("no panic"),
@@ -203,12 +214,20 @@ impl Case {
 struct Memory {
     cancel: Cancel,
     cancel_at: Option<&'static str>,
+    plant: bool,
+    planted: Mutex<Option<Child>>,
     heard: Mutex<Vec<Heard>>,
     annotations: Mutex<Vec<Annotation>>,
 }
 
 impl Observer for Memory {
-    fn prepared(&self, _: &Facts, _: Option<TcpListener>) {}
+    fn prepared(&self, facts: &Facts, _: Option<TcpListener>) {
+        if self.plant {
+            let root = facts.uid_map[0][1];
+            let child = Command::new("/usr/bin/sleep").arg("1000").uid(root).spawn();
+            *self.planted.lock().expect("no panic") = Some(child.expect("sleep starts"));
+        }
+    }
 
     fn step_started(&self, _: u32, _: &str, _: SystemTime) {}
 

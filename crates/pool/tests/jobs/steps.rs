@@ -153,18 +153,18 @@ fn secrets_reach_the_step_and_never_the_log() {
   - id: use
     env: { TOKEN: "${{ secrets.TOKEN }}", KEY: "${{ secrets.KEY }}" }
     run: |
-      test "$TOKEN" = 'hunter22 & co' && echo "it is $TOKEN"
+      test "${#TOKEN}" = 13 && echo "it is $TOKEN"
       printf '%s' "$TOKEN" | base64
       printf 'user:%s' "$TOKEN" | base64
       printf '%s' "$TOKEN" | od -An -tx1 | tr -d ' \n'; echo
-      printf '%s' hunter; sleep 0.01; echo '22 & co'
-      printf 'hunter\033[1m22 & co\033[0m\n'
+      printf '%s' "${TOKEN%22*}"; sleep 0.01; echo "${TOKEN#hunter}"
+      printf '%s\033[1m%s\033[0m\n' "${TOKEN%22*}" "${TOKEN#hunter}"
       echo "$KEY"
       echo "::warning file=$TOKEN.c::$TOKEN"
       echo "::error::${KEY}"
       echo "name of step ${{ secrets.TOKEN }}" >> "$GITHUB_STEP_SUMMARY"
-      echo '::add-mask::more-to-hide'
-      echo more-to-hide >&2
+      printf '::add-mask::%s-to-hide\n' more
+      printf '%s-to-hide\n' more >&2
 "#,
     )
     .secret("TOKEN", "hunter22 & co")

@@ -242,7 +242,7 @@ fn read_search(out: &str, tool_cache: &str) -> Vec<Interpreter> {
             cached: managed == "free" && program.starts_with(&format!("{tool_cache}/")),
         });
     }
-    found.sort_by(|a, b| (b.version, b.cached).cmp(&(a.version, a.cached)));
+    found.sort_by_key(|i| std::cmp::Reverse((i.version, i.cached)));
     found
 }
 
