@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The most characters of a message.
+const MAX_MESSAGE: usize = 1000;
+/// The longest name for which a similar one is looked for.
+const MAX_NAME_BYTES: usize = 100;
+
 /// A place in a file, both counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Position {
@@ -44,9 +49,17 @@ impl Diagnostic {
             path: path.to_owned(),
             line: at.line,
             column: at.column,
-            message: message.into(),
+            message: shorten(message.into()),
             mend,
         }
+    }
+}
+
+/// Cuts a message that quotes more than anybody reads.
+fn shorten(message: String) -> String {
+    match message.char_indices().nth(MAX_MESSAGE) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
     }
 }
 
@@ -68,6 +81,9 @@ impl std::error::Error for Diagnostic {}
 
 /// The one of `known` that is most like `text`, if any is like it at all.
 pub(crate) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if text.len() > MAX_NAME_BYTES {
+        return None;
+    }
     let text = text.to_lowercase();
     let limit = (text.chars().count() / 3).max(1);
     known
@@ -120,6 +136,7 @@ mod tests {
         assert_eq!(nearest("setps", keys), Some("steps"));
         assert_eq!(nearest("tag", keys), Some("tags"));
         assert_eq!(nearest("uses", keys), None);
+        assert_eq!(nearest(&"s".repeat(1 << 20), keys), None);
     }
 
     #[test]
@@ -134,5 +151,7 @@ mod tests {
             diagnostic.to_string(),
             ".github/workflows/ci.yml:3:5: unknown key 'branchs'; did you mean 'branches'?"
         );
+        let long = Diagnostic::new("f", Position::START, "x".repeat(5000), None);
+        assert_eq!(long.message.chars().count(), 1001);
     }
 }

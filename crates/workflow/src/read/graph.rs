@@ -25,7 +25,7 @@ impl Reader<'_> {
             .collect();
         for vertex in &vertices {
             for (need, node) in &vertex.needs {
-                if !ids.contains_key(&fold(need)) {
+                if !ids.contains_key(&fold(need)) && !self.is_full() {
                     let message =
                         format!("job '{}' needs '{need}', which is no job here", vertex.id);
                     match nearest(need, vertices.iter().map(|vertex| vertex.id.as_str())) {

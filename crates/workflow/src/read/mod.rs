@@ -92,9 +92,13 @@ impl Reader<'_> {
 
     /// Keeps a problem, unless there are far more than anybody reads.
     fn tell(&mut self, problem: Diagnostic) {
-        if self.problems.len() < 10 * MAX_PROBLEMS {
+        if !self.is_full() {
             self.problems.push(problem);
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.problems.len() >= 10 * MAX_PROBLEMS
     }
 
     fn problem_mend(&mut self, at: Position, message: impl Into<String>, mend: impl Into<String>) {

@@ -168,15 +168,12 @@ fn start(span: &Span) -> Position {
 /// Where the `|` or `>` of a block scalar stands, of which the span covers only the lines after it.
 fn block_start(span: &Span, source: &str) -> Option<Position> {
     let before = source.get(..span.start.byte_offset()?)?;
-    let before = &before[..before.rfind('\n').unwrap_or_default()];
-    let lines: Vec<&str> = before.split('\n').collect();
-    let at = lines.iter().rposition(|line| !line.trim().is_empty())?;
-    let header = lines[at]
-        .find(" #")
-        .map_or(lines[at], |comment| &lines[at][..comment]);
+    let mut lines = before.rsplit('\n').enumerate().skip(1);
+    let (back, line) = lines.find(|(_, line)| !line.trim().is_empty())?;
+    let header = line.find(" #").map_or(line, |comment| &line[..comment]);
     let column = header.rfind(['|', '>'])?;
     Some(Position {
-        line: at + 1,
+        line: span.start.line().checked_sub(back)?,
         column: header[..column].chars().count() + 1,
     })
 }
