@@ -181,6 +181,8 @@ pub struct Residue {
     pub paths: Vec<String>,
     /// Processes looked at.
     pub processes_searched: u32,
+    /// Of these, how many let nobody read their mount namespace.
+    pub processes_unreadable: u32,
     /// Mount namespaces looked at.
     pub namespaces_searched: u32,
     /// What could not be searched, and why.

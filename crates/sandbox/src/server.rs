@@ -31,6 +31,8 @@ struct Server {
     slots: Slots,
     jails: Vec<Held>,
     sweeps: Vec<Sweep>,
+    /// Inode numbers of the namespaces that this process was started in, by kind.
+    host: Vec<(&'static str, u64)>,
 }
 
 /// A live jail.
@@ -87,33 +89,37 @@ fn serve(channel: Channel) -> io::Result<()> {
         Err((channel, why)) => return channel.send(&Hello::Refused(why), &[]),
     };
     server.channel.send(&Hello::Ready, &[])?;
-    while let Some(events) = server.wait()? {
-        for event in events {
+    loop {
+        for event in server.wait()? {
             if !server.handle(event)? {
+                server.end_all();
                 return Ok(());
             }
         }
         server.forget_ended();
     }
-    Ok(())
 }
 
 impl Server {
     fn prepare(config: LauncherConfig, channel: Channel) -> Result<Self, (Channel, String)> {
         match prepare(&config) {
-            Ok((hierarchy, slots)) => Ok(Self {
-                config,
-                channel,
-                hierarchy,
-                slots,
-                jails: Vec::new(),
-                sweeps: Vec::new(),
-            }),
+            Ok((hierarchy, slots, host)) => {
+                let (jails, sweeps) = (Vec::new(), Vec::new());
+                Ok(Self {
+                    config,
+                    channel,
+                    hierarchy,
+                    slots,
+                    jails,
+                    sweeps,
+                    host,
+                })
+            }
             Err(why) => Err((channel, why)),
         }
     }
 
-    fn wait(&self) -> io::Result<Option<Vec<Event>>> {
+    fn wait(&self) -> io::Result<Vec<Event>> {
         let mut polled = vec![PollFd::new(&self.channel, PollFlags::IN)];
         let mut meaning = vec![Event::Main];
         for (n, jail) in self.jails.iter().enumerate() {
@@ -140,7 +146,7 @@ impl Server {
             .zip(ready)
             .filter(|(_, r)| *r)
             .map(|(m, _)| m);
-        Ok(Some(events.collect()))
+        Ok(events.collect())
     }
 
     /// Whether to go on.
@@ -207,7 +213,7 @@ impl Server {
         let hierarchy = &self.hierarchy;
         let jail = &mut self.jails[n];
         let reply = match jail.warden.recv::<ToWarden>() {
-            Ok(Some((ToWarden::Facts { pid }, _))) => match observe::facts(jail, pid) {
+            Ok(Some((ToWarden::Facts { pid }, _))) => match observe::facts(jail, &self.host, pid) {
                 Ok(facts) => FromWarden::Facts(Box::new(facts)),
                 Err(e) => FromWarden::Failed(format!("facts cannot be read: {e}")),
             },
@@ -223,6 +229,23 @@ impl Server {
         };
         if jail.warden.send(&reply, &[]).is_err() {
             jail.end(hierarchy);
+        }
+    }
+
+    /// The caller is gone: ends every jail, reaps the inits and removes the groups.
+    fn end_all(&mut self) {
+        for jail in &mut self.jails {
+            jail.end(&self.hierarchy);
+        }
+        for jail in self.jails.drain(..) {
+            let reaped =
+                rustix::process::waitid(WaitId::PidFd(jail.pidfd.as_fd()), WaitIdOptions::EXITED);
+            if let Err(e) = reaped {
+                eprintln!("sandbox launcher: an init cannot be reaped: {e}");
+            }
+            for left in jail.cgroup.remove() {
+                eprintln!("sandbox launcher: control group {} is left", left.display());
+            }
         }
     }
 
@@ -278,21 +301,24 @@ impl Held {
     }
 }
 
+type Prepared = (Hierarchy, Slots, Vec<(&'static str, u64)>);
+
 /// Checks the host and moves this process into a mount namespace of its own.
-fn prepare(config: &LauncherConfig) -> Result<(Hierarchy, Slots), String> {
+fn prepare(config: &LauncherConfig) -> Result<Prepared, String> {
     crate::probe::mandatory()?;
     crate::slots::check_host(std::path::Path::new("/etc"), config.id_base, config.slots)?;
     let failed = |what: &str| {
         let what = what.to_owned();
         move |e: io::Error| format!("{what}: {e}")
     };
+    let host = observe::host_namespaces().map_err(failed("the host's namespaces"))?;
     root::private_mounts(config).map_err(failed("the launcher's own mounts"))?;
     userns::keep_capabilities().map_err(failed("the launcher's own ids"))?;
     let hierarchy = Hierarchy::prepare(config.cgroup_parent.as_deref())
         .map_err(failed("control groups with memory and pids"))?;
     let slots = Slots::new(&config.state_dir, config.id_base, config.slots)
         .map_err(failed("the directory of slot locks"))?;
-    Ok((hierarchy, slots))
+    Ok((hierarchy, slots, host))
 }
 
 /// A failed step of making a jail.

@@ -8,8 +8,18 @@ use crate::caps;
 use crate::facts::{Facts, LandlockFacts, Mount, Namespace, Usage};
 use crate::procfs;
 
+const KINDS: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
+
+/// The namespaces of this process, to be asked before it leaves one.
+pub(super) fn host_namespaces() -> io::Result<Vec<(&'static str, u64)>> {
+    KINDS
+        .into_iter()
+        .map(|kind| Ok((kind, procfs::namespace("self", kind)?)))
+        .collect()
+}
+
 /// Facts of the process that has `pid` in the jail's pid namespace, a child of its init.
-pub(super) fn facts(jail: &Held, pid: u32) -> io::Result<Facts> {
+pub(super) fn facts(jail: &Held, host: &[(&str, u64)], pid: u32) -> io::Result<Facts> {
     let host_pid = find(jail, pid)?;
     let status = procfs::status(host_pid)?;
     let field = |name: &str| status.get(name).cloned().unwrap_or_default();
@@ -26,7 +36,7 @@ pub(super) fn facts(jail: &Held, pid: u32) -> io::Result<Facts> {
         host: procfs::text("sys/kernel", "hostname")?.trim().to_owned(),
         uid_map: procfs::id_map(host_pid, "uid_map")?,
         gid_map: procfs::id_map(host_pid, "gid_map")?,
-        namespaces: namespaces(host_pid)?,
+        namespaces: namespaces(host, host_pid)?,
         seccomp_mode: field("Seccomp").parse().unwrap_or(0),
         no_new_privs: field("NoNewPrivs") == "1",
         capabilities: caps::names(effective),
@@ -76,15 +86,14 @@ fn find(jail: &Held, pid: u32) -> io::Result<u32> {
     ))
 }
 
-fn namespaces(pid: u32) -> io::Result<Vec<Namespace>> {
-    ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"]
-        .into_iter()
-        .map(|kind| {
+fn namespaces(host: &[(&str, u64)], pid: u32) -> io::Result<Vec<Namespace>> {
+    host.iter()
+        .map(|(kind, host_inode)| {
+            let inode = procfs::namespace(pid, kind)?;
             Ok(Namespace {
-                kind: kind.to_owned(),
-                inode: procfs::namespace(pid, kind)?,
-                // The launcher has a mount namespace of its own; the host's is process 1's.
-                host_inode: procfs::namespace(1, kind)?,
+                kind: (*kind).to_owned(),
+                inode,
+                host_inode: *host_inode,
             })
         })
         .collect()

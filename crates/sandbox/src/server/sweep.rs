@@ -98,6 +98,10 @@ fn look(search: &Search, residue: &mut Residue) -> io::Result<()> {
             continue;
         };
         residue.processes_searched += 1;
+        // One that has ended and only waits to be reaped has nothing and does nothing.
+        if status.get("State").is_some_and(|s| s.starts_with('Z')) {
+            continue;
+        }
         let ids = ["Uid", "Gid"].into_iter().filter_map(|key| status.get(key));
         let theirs = ids
             .flat_map(|line| line.split_whitespace())

@@ -4,3 +4,8 @@
 
 mod basics;
 mod common;
+mod layers;
+mod limits;
+mod proofs;
+mod receipt;
+mod teardown;
