@@ -3,14 +3,12 @@
 //! Invariant: an object is unlinked only after the pack that also holds it is durable. Nothing is
 //! pruned.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::PoisonError;
 
-use gix::hash::ObjectId;
-
+use crate::ids::IdSet;
 use crate::pack::{self, PackError, PackPlan};
 use crate::receive::QuarantineDir;
 use crate::repo::Repository;
@@ -66,7 +64,7 @@ impl Repository {
         if merged.len() < 2 {
             return Ok(outcome);
         }
-        let mut seen: HashSet<ObjectId> = HashSet::new();
+        let mut seen: IdSet = IdSet::default();
         let mut ids = Vec::new();
         for pack in &merged {
             let index = &pack.bundle.index;
@@ -83,7 +81,7 @@ impl Repository {
             objects: &objects,
             packs: std::sync::Arc::clone(&set),
             ids,
-            had: HashSet::new(),
+            had: IdSet::default(),
         };
         let kept = self.write_durably(&plan)?;
         let gone: Vec<&Path> = merged

@@ -16,6 +16,7 @@ mod advertise;
 mod checkout;
 mod consolidate;
 mod durable;
+mod ids;
 mod objects;
 mod pack;
 mod parse;

@@ -197,8 +197,16 @@ impl RefCache {
         if let (Some(known), Some(stamp)) = (self.dirs.get_mut(parent), stamp) {
             known.values.insert(leaf.to_owned(), Loose::Id(target));
             known.stamp = stamp;
+            self.merged = None;
+        } else {
+            self.reset();
         }
-        self.merged = None;
+    }
+
+    /// Forgets what was read. Change times are too coarse to tell two changes of one moment
+    /// apart, so this program's own are told here.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
     }
 
     fn refresh_dir(&mut self, dir: &Path, rel: &str, hash: Kind) -> io::Result<bool> {

@@ -221,11 +221,18 @@ impl Batch<'_> {
                 self.outcomes[*nth].is_none() && !loose.contains(nth) && update.old != update.new
             })
             .collect();
-        if !packed.is_empty()
-            && let Err(e) = self.write_packed(updates, &packed)
-        {
-            for nth in packed {
-                self.outcomes[nth] = Some(failed(&e));
+        if !packed.is_empty() {
+            let written = self.write_packed(updates, &packed);
+            let mut cache = self
+                .repo
+                .refs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            cache.reset();
+            if let Err(e) = written {
+                for nth in packed {
+                    self.outcomes[nth] = Some(failed(&e));
+                }
             }
         }
         let mut parents: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();

@@ -4,11 +4,12 @@
 //! colour is left in it. Clock skew can make it walk further than needed, never too short for
 //! the uses made of it.
 
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::BinaryHeap;
 
 use gix::hash::ObjectId;
 use gix::objs::Kind;
 
+use crate::ids::{IdMap, IdSet};
 use crate::objects::{Objects, ReadError};
 use crate::parse::{self, CommitLinks};
 
@@ -29,9 +30,9 @@ pub(crate) fn links(
 #[derive(Default, Clone, Debug)]
 pub(crate) struct Grafts {
     /// For the commits that are wanted.
-    pub(crate) wanted: HashSet<ObjectId>,
+    pub(crate) wanted: IdSet,
     /// For the commits that the other side has.
-    pub(crate) had: HashSet<ObjectId>,
+    pub(crate) had: IdSet,
 }
 
 /// What a walk found.
@@ -40,7 +41,7 @@ pub(crate) struct Difference {
     /// Commits of the first side alone, newest first, with their links.
     pub(crate) commits: Vec<(ObjectId, CommitLinks)>,
     /// Commits known to be on the other side, as far as the walk came.
-    pub(crate) known: HashSet<ObjectId>,
+    pub(crate) known: IdSet,
 }
 
 /// So many commits more are walked once nothing is left to find, to leave out what is had.
@@ -58,7 +59,7 @@ struct Mark {
 
 struct Walk<'a> {
     objects: &'a Objects,
-    marks: HashMap<ObjectId, Mark>,
+    marks: IdMap<Mark>,
     queue: BinaryHeap<(i64, ObjectId)>,
     /// Queue entries whose commit is wanted and not known to be had.
     open: usize,
@@ -116,7 +117,7 @@ pub(crate) fn difference(
 ) -> Result<Difference, ReadError> {
     let mut walk = Walk {
         objects,
-        marks: HashMap::new(),
+        marks: IdMap::default(),
         queue: BinaryHeap::new(),
         open: 0,
         buf: Vec::new(),
@@ -201,7 +202,8 @@ pub(crate) fn is_ancestor(
     let mut buf = Vec::new();
     let end = links(objects, &old, &mut buf)?.time.saturating_sub(SKEW);
     let mut queue = BinaryHeap::from([(i64::MAX, new)]);
-    let mut seen = HashSet::from([new]);
+    let mut seen = IdSet::default();
+    seen.insert(new);
     while let Some((_, id)) = queue.pop() {
         if id == old {
             return Ok(true);

@@ -291,7 +291,7 @@ impl<W: Write> Tar<W> {
             objects,
             packs: repo.packs.get(&repo.dir, repo.hash)?,
             ids: pack::select(objects, &selection)?.ids,
-            had: std::collections::HashSet::new(),
+            had: crate::ids::IdSet::default(),
         };
         let mut pack = tempfile::spooled_tempfile_in(PACK_IN_MEMORY, repo.dir.join("objects"));
         let (checksum, placed) = {

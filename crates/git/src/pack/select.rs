@@ -4,7 +4,7 @@
 //! comparing each new commit's tree with those of its parents, so that a small fetch of a large
 //! tree reads only the directories that changed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 
 use gix::hash::ObjectId;
@@ -12,6 +12,7 @@ use gix::objs::Kind;
 use gix_pack::data::output::count::objects as count_objects;
 use gix_pack::data::output::count::objects::{ObjectExpansion, Options};
 
+use crate::ids::{IdMap, IdSet};
 use crate::objects::{Objects, ReadError, database};
 use crate::parse;
 use crate::walk::{self, Difference};
@@ -43,7 +44,7 @@ pub(crate) struct Selected {
     /// The objects to send, each once.
     pub(crate) ids: Vec<ObjectId>,
     /// Objects that the reader has and that resemble what is sent, as far as they were met.
-    pub(crate) had: HashSet<ObjectId>,
+    pub(crate) had: IdSet,
 }
 
 /// The objects to send.
@@ -54,18 +55,18 @@ pub(crate) fn select(objects: &Objects, what: &Selection<'_>) -> Result<Selected
     }
     let mut walk = TreeWalk {
         objects,
-        seen: HashSet::new(),
-        depths: HashMap::new(),
+        seen: IdSet::default(),
+        depths: IdMap::default(),
         out: Selected::default(),
         filter: what.filter,
     };
-    let trees: HashMap<ObjectId, ObjectId> = what
+    let trees: IdMap<ObjectId> = what
         .commits
         .commits
         .iter()
         .map(|(id, links)| (*id, links.tree))
         .collect();
-    let mut known_trees: HashMap<ObjectId, ObjectId> = HashMap::new();
+    let mut known_trees: IdMap<ObjectId> = IdMap::default();
     let mut buf = Vec::new();
     let mut edges = Vec::new();
     for edge in what.edges.iter().take(4) {
@@ -124,7 +125,7 @@ fn select_whole(objects: &Objects, what: &Selection<'_>) -> Result<Selected, Rea
     .map_err(|source| database(&first, source))?;
     Ok(Selected {
         ids: counts.into_iter().map(|count| count.id).collect(),
-        had: HashSet::new(),
+        had: IdSet::default(),
     })
 }
 
@@ -133,9 +134,9 @@ type Base = (ObjectId, bool);
 
 struct TreeWalk<'a> {
     objects: &'a Objects,
-    seen: HashSet<ObjectId>,
+    seen: IdSet,
     /// With a tree filter: the least depth at which a tree was walked.
-    depths: HashMap<ObjectId, u64>,
+    depths: IdMap<u64>,
     out: Selected,
     filter: Option<Filter>,
 }

@@ -3,7 +3,6 @@
 //! The object database answers "what is this object"; whoever copies entries from pack to pack
 //! asks here instead. Opened on first use, kept until the directory changes.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,6 +11,7 @@ use gix::hash::{Kind, ObjectId};
 use gix_pack::Bundle;
 use gix_pack::data::{self, entry::Header};
 
+use crate::ids::IdMap;
 use crate::refs::Stamp;
 
 /// One pack.
@@ -96,7 +96,7 @@ pub(crate) struct PackSet {
     /// Largest first.
     pub(crate) packs: Vec<Arc<PackFile>>,
     /// The objects of all packs but the first.
-    others: OnceLock<HashMap<ObjectId, Vec<Place>>>,
+    others: OnceLock<IdMap<Vec<Place>>>,
 }
 
 impl PackSet {
@@ -131,9 +131,9 @@ impl PackSet {
         })
     }
 
-    fn others(&self) -> &HashMap<ObjectId, Vec<Place>> {
+    fn others(&self) -> &IdMap<Vec<Place>> {
         self.others.get_or_init(|| {
-            let mut others: HashMap<ObjectId, Vec<Place>> = HashMap::new();
+            let mut others: IdMap<Vec<Place>> = IdMap::default();
             for (pack, nth) in self.packs.iter().zip(0u32..).skip(1) {
                 let index = &pack.bundle.index;
                 for position in 0..index.num_objects() {

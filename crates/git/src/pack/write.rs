@@ -4,7 +4,6 @@
 //! Of several copies of an object the one that is a delta is preferred, as pushes bring whole
 //! copies of what their deltas stand on. A base is always written before its deltas.
 
-use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use gix_pack::data::{Version, entry::Header, header};
 
 use super::IndexEntry;
 use super::set::{PackSet, Place, RawHeader};
+use crate::ids::{IdMap, IdSet};
 use crate::objects::{Objects, ReadError};
 
 /// Chains of deltas are not made longer than this; the next object is written whole.
@@ -43,7 +43,7 @@ pub(crate) struct PackPlan<'a> {
     /// What goes in, each once.
     pub(crate) ids: Vec<ObjectId>,
     /// What the reader has, for deltas of a thin pack; empty for a pack at rest.
-    pub(crate) had: HashSet<ObjectId>,
+    pub(crate) had: IdSet,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ enum State {
 
 struct Writer<'a> {
     plan: &'a PackPlan<'a>,
-    slots: HashMap<ObjectId, u32>,
+    slots: IdMap<u32>,
     states: Vec<State>,
     out: &'a mut dyn Write,
     hasher: gix::hash::Hasher,

@@ -3,7 +3,7 @@
 //! The walk ends at commits that existing refs reach. An object that merely lies in the store is
 //! not trusted: an earlier push may have brought it without what it needs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use gix::hash::ObjectId;
@@ -11,6 +11,7 @@ use gix::objs::Kind;
 use gix_pack::Bundle;
 
 use super::{RefCommand, Refusal, fsck};
+use crate::ids::{IdMap, IdSet};
 use crate::objects::{Objects, ReadError};
 use crate::parse::{self, CommitLinks};
 use crate::repo::Repository;
@@ -27,7 +28,7 @@ pub(crate) fn check(
     commands: &[RefCommand],
 ) -> Result<(), Refusal> {
     let refs = repo.refs().map_err(Refusal::Disk)?;
-    let existing: HashSet<ObjectId> = refs.all().iter().map(|r| r.target).collect();
+    let existing: IdSet = refs.all().iter().map(|r| r.target).collect();
     let mut check = Check {
         objects,
         pack: bundle.as_deref(),
@@ -37,7 +38,7 @@ pub(crate) fn check(
                 .as_ref()
                 .map_or(0, |b| b.index.num_objects() as usize)
         ],
-        seen: HashSet::new(),
+        seen: IdSet::default(),
         commits: Vec::new(),
         buf: Vec::new(),
         base_buf: Vec::new(),
@@ -49,7 +50,7 @@ pub(crate) fn check(
         .collect();
     let outside = check.pushed_history(&tips, &existing)?;
     let known = if outside.is_empty() {
-        HashSet::new()
+        IdSet::default()
     } else {
         check.old_history(&outside, &existing)?
     };
@@ -62,7 +63,7 @@ struct Check<'a> {
     pack: Option<&'a Bundle>,
     seen_in_pack: Vec<bool>,
     /// Trees and blobs that were found whole, or are about to be.
-    seen: HashSet<ObjectId>,
+    seen: IdSet,
     /// Commits whose trees must be looked at.
     commits: Vec<(ObjectId, CommitLinks)>,
     buf: Vec<u8>,
@@ -83,12 +84,12 @@ impl Check<'_> {
     fn pushed_history(
         &mut self,
         tips: &[ObjectId],
-        existing: &HashSet<ObjectId>,
+        existing: &IdSet,
     ) -> Result<Vec<ObjectId>, Refusal> {
         let hash = self.objects.hash();
         let mut outside = Vec::new();
         let mut todo: Vec<ObjectId> = tips.to_vec();
-        let mut visited: HashSet<ObjectId> = HashSet::new();
+        let mut visited: IdSet = IdSet::default();
         while let Some(id) = todo.pop() {
             if !visited.insert(id) {
                 continue;
@@ -127,12 +128,8 @@ impl Check<'_> {
 
     /// Of the commits outside the pack, those that refs reach are known whole; the others are
     /// to be looked at like pushed ones.
-    fn old_history(
-        &mut self,
-        outside: &[ObjectId],
-        existing: &HashSet<ObjectId>,
-    ) -> Result<HashSet<ObjectId>, Refusal> {
-        let mut known: HashSet<ObjectId> = outside
+    fn old_history(&mut self, outside: &[ObjectId], existing: &IdSet) -> Result<IdSet, Refusal> {
+        let mut known: IdSet = outside
             .iter()
             .filter(|id| existing.contains(*id))
             .copied()
@@ -161,13 +158,13 @@ impl Check<'_> {
 
     /// Looks at the trees of all commits that need it. Where history is known, only what differs
     /// from the parents' trees is looked at.
-    fn trees(&mut self, known: &HashSet<ObjectId>) -> Result<(), Refusal> {
+    fn trees(&mut self, known: &IdSet) -> Result<(), Refusal> {
         let commits = std::mem::take(&mut self.commits);
-        let trees: HashMap<ObjectId, ObjectId> = commits
+        let trees: IdMap<ObjectId> = commits
             .iter()
             .map(|(id, links)| (*id, links.tree))
             .collect();
-        let mut known_trees: HashMap<ObjectId, ObjectId> = HashMap::new();
+        let mut known_trees: IdMap<ObjectId> = IdMap::default();
         // Oldest first, so that what a commit took over from its parents has been seen.
         for (_, links) in commits.iter().rev() {
             let mut bases = Vec::new();

@@ -22,7 +22,7 @@ pub(crate) fn check(kind: Kind, data: &[u8], hash: HashKind) -> Rule {
 
 fn tree(data: &[u8], hash: HashKind) -> Rule {
     let mut before: Option<(&[u8], bool)> = None;
-    let mut names = std::collections::HashSet::new();
+    let mut files: Vec<&[u8]> = Vec::new();
     for entry in parse::tree_entries(data, hash) {
         let entry = entry?;
         if !matches!(
@@ -41,8 +41,18 @@ fn tree(data: &[u8], hash: HashKind) -> Rule {
         if entry.mode == 0o120_000 && is_like(entry.name, ".gitmodules", "gitmod~") {
             return Err(".gitmodules is a symbolic link (gitmodulesSymlink)");
         }
-        if !names.insert(entry.name) {
+        // A directory may stand well after a file of its name, with longer names between.
+        while files
+            .last()
+            .is_some_and(|file| !entry.name.starts_with(file))
+        {
+            files.pop();
+        }
+        if files.last() == Some(&entry.name) || before == Some((entry.name, entry.is_tree())) {
             return Err("a tree has two entries of one name (duplicateEntries)");
+        }
+        if !entry.is_tree() {
+            files.push(entry.name);
         }
         if let Some(before) = before
             && !sorted(before, (entry.name, entry.is_tree()))
@@ -56,14 +66,13 @@ fn tree(data: &[u8], hash: HashKind) -> Rule {
 
 /// Trees sort as if directories' names ended in a slash.
 fn sorted(a: (&[u8], bool), b: (&[u8], bool)) -> bool {
-    let key = |(name, is_tree): (&[u8], bool)| {
-        let mut key = name.to_vec();
-        if is_tree {
-            key.push(b'/');
-        }
-        key
+    let common = a.0.iter().zip(b.0).take_while(|(x, y)| x == y).count();
+    let at = |(name, is_tree): (&[u8], bool)| match name.get(common) {
+        Some(byte) => *byte,
+        None if is_tree => b'/',
+        None => 0,
     };
-    key(a) < key(b)
+    at(a) < at(b)
 }
 
 /// Whether a tree entry may be called so.
@@ -89,6 +98,11 @@ pub(crate) fn name(name: &[u8]) -> Rule {
 /// Whether a file system could take `name` for `wanted`: letter case; NTFS streams, trailing dots
 /// and spaces, short names (`short` and a digit 1 to 4); code points that HFS+ ignores.
 fn is_like(name: &[u8], wanted: &str, short: &str) -> bool {
+    // Most names need no closer look.
+    let plain = |b: &u8| b.is_ascii() && *b != b'\\';
+    if !matches!(name.first(), Some(b'.' | b'g' | b'G')) && name.iter().all(plain) {
+        return false;
+    }
     let text = String::from_utf8_lossy(name);
     let visible: String = text.chars().filter(|c| !hfs_ignores(*c)).collect();
     if visible.eq_ignore_ascii_case(wanted) {

@@ -1,17 +1,18 @@
 //! Negotiation: which of the client's commits are known here, and whether they are enough.
 
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::BinaryHeap;
 
 use gix::hash::ObjectId;
 use gix::objs::Kind;
 
 use super::UploadError;
+use crate::ids::{IdMap, IdSet};
 use crate::objects::{Objects, ReadError};
 use crate::walk;
 
 /// The objects among `haves` that are here, in order, each once.
 pub(crate) fn common(objects: &Objects, haves: &[ObjectId]) -> Vec<ObjectId> {
-    let mut seen = HashSet::new();
+    let mut seen = std::collections::HashSet::new();
     haves
         .iter()
         .filter(|id| seen.insert(**id) && objects.contains(id))
@@ -37,7 +38,7 @@ pub(crate) fn ready(
     wants: &[ObjectId],
     common: &[ObjectId],
 ) -> Result<bool, UploadError> {
-    let had: HashSet<ObjectId> = commits_of(objects, common).into_iter().collect();
+    let had: IdSet = commits_of(objects, common).into_iter().collect();
     if had.is_empty() {
         return Ok(false);
     }
@@ -48,15 +49,15 @@ pub(crate) fn ready(
     }
     // Children of each visited commit, so that success can be handed back to the wants.
     let wanted = commits_of(objects, wants);
-    let mut children: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
+    let mut children: IdMap<Vec<ObjectId>> = IdMap::default();
     let mut queue = BinaryHeap::new();
-    let mut seen = HashSet::new();
+    let mut seen = IdSet::default();
     for id in &wanted {
         if seen.insert(*id) {
             queue.push((i64::MAX, *id));
         }
     }
-    let mut reached: HashSet<ObjectId> = HashSet::new();
+    let mut reached: IdSet = IdSet::default();
     while let Some((_, id)) = queue.pop() {
         if had.contains(&id) {
             reach(id, &children, &mut reached);
@@ -85,11 +86,7 @@ pub(crate) fn ready(
     Ok(wanted.iter().all(|id| reached.contains(id)))
 }
 
-fn reach(
-    from: ObjectId,
-    children: &HashMap<ObjectId, Vec<ObjectId>>,
-    reached: &mut HashSet<ObjectId>,
-) {
+fn reach(from: ObjectId, children: &IdMap<Vec<ObjectId>>, reached: &mut IdSet) {
     let mut todo = vec![from];
     while let Some(id) = todo.pop() {
         if reached.insert(id) {

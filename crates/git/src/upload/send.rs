@@ -1,6 +1,5 @@
 //! The pack that answers a fetch.
 
-use std::collections::HashSet;
 use std::io::Write;
 
 use gix::hash::ObjectId;
@@ -9,6 +8,7 @@ use gix::objs::Kind;
 use super::negotiate::commits_of;
 use super::shallow::Plan;
 use super::{Fetch, UploadError, UploadLimits, hidden};
+use crate::ids::IdSet;
 use crate::objects::Objects;
 use crate::pack::{self, PackPlan, Selection};
 use crate::parse;
@@ -138,8 +138,8 @@ fn tags_along(
     others: &mut Vec<ObjectId>,
     limits: &UploadLimits,
 ) -> Result<(), UploadError> {
-    let sent: HashSet<ObjectId> = commits.commits.iter().map(|(id, _)| *id).collect();
-    let asked: HashSet<ObjectId> = others.iter().copied().collect();
+    let sent: IdSet = commits.commits.iter().map(|(id, _)| *id).collect();
+    let asked: IdSet = others.iter().copied().collect();
     let mut buf = Vec::new();
     for r in repo.refs()?.prefixed("refs/tags/") {
         if hidden(&r.name, &limits.hidden_prefixes) || asked.contains(&r.target) {

@@ -1,11 +1,12 @@
 //! Shallow history: where the client's will be cut, and what that adds to the pack.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use gix::hash::ObjectId;
 
 use super::negotiate::commits_of;
 use super::{Fetch, UploadError, hidden};
+use crate::ids::{IdMap, IdSet};
 use crate::objects::{Objects, ReadError};
 use crate::refs::RefSnapshot;
 use crate::walk::{self, Grafts};
@@ -34,7 +35,7 @@ pub(crate) fn plan(
 ) -> Result<Plan, UploadError> {
     let mut plan = Plan::default();
     // A client may keep ends that this repository has lost; they cut nothing here.
-    let ends: HashSet<ObjectId> = fetch
+    let ends: IdSet = fetch
         .shallow
         .iter()
         .copied()
@@ -67,14 +68,14 @@ pub(crate) fn plan(
 }
 
 /// The commits inside, and those of them at which history is cut.
-pub(crate) type Extent = (HashSet<ObjectId>, HashSet<ObjectId>);
+pub(crate) type Extent = (IdSet, IdSet);
 
 /// The commits that the client will have, and those of them whose parents it will not.
 fn extent(
     objects: &Objects,
     refs: &RefSnapshot,
     fetch: &Fetch,
-    ends: &HashSet<ObjectId>,
+    ends: &IdSet,
     hidden_prefixes: &[String],
 ) -> Result<Extent, UploadError> {
     let tips = commits_of(objects, &fetch.wants);
@@ -106,7 +107,7 @@ fn extent(
     let not = commits_of(objects, &not);
     let since = fetch.deepen.since.unwrap_or(i64::MIN);
     let picked = walk::difference(objects, &tips, &not, &Grafts::default())?;
-    let inside: HashSet<ObjectId> = picked
+    let inside: IdSet = picked
         .commits
         .iter()
         .filter(|(_, l)| l.time >= since)
@@ -132,14 +133,14 @@ pub(crate) fn by_depth(
     starts: &[ObjectId],
     depth: u32,
 ) -> Result<Extent, ReadError> {
-    let mut at: HashMap<ObjectId, u32> = HashMap::new();
+    let mut at: IdMap<u32> = IdMap::default();
     let mut queue = VecDeque::new();
     for id in starts {
         if at.insert(*id, 1).is_none() {
             queue.push_back(*id);
         }
     }
-    let mut boundary = HashSet::new();
+    let mut boundary = IdSet::default();
     let mut buf = Vec::new();
     while let Some(id) = queue.pop_front() {
         let links = walk::links(objects, &id, &mut buf)?;

@@ -565,3 +565,43 @@ fn a_repository_written_by_stock_git_is_served() -> Result {
     }
     site.check()
 }
+
+#[test]
+fn one_stream_carries_a_whole_conversation() -> Result {
+    for version in VERSIONS {
+        let (site, work) = filled()?;
+        let url = site.stream_url()?;
+        work.git(&["remote", "set-url", "origin", &url])?;
+        let option = format!("protocol.version={version}");
+        let at = |name: &str| site.path(name).display().to_string();
+        let top = site.path(".");
+        support::git(&top, &["-c", &option, "clone", "-q", &url, &at("c")])?;
+        support::git(
+            &top,
+            &["-c", &option, "clone", "-q", "--depth", "1", &url, &at("s")],
+        )?;
+        let (clone, shallow) = (Work(site.path("c")), Work(site.path("s")));
+        // Many rounds of haves that lead nowhere, then some that do.
+        for n in 0..200 {
+            clone.git(&["commit", "-q", "--allow-empty", "-m", &format!("own {n}")])?;
+        }
+        work.commit("next", "1")?;
+        work.git_v(version, &["push", "-q", "origin", "main"])?;
+        clone.git_v(version, &["fetch", "-q", "origin"])?;
+        assert_eq!(
+            clone.git(&["rev-parse", "origin/main"])?,
+            work.git(&["rev-parse", "HEAD"])?
+        );
+        clone.git(&["fsck", "--strict", "--full"])?;
+        shallow.git_v(version, &["fetch", "-q", "--unshallow"])?;
+        shallow.git(&["fsck", "--strict", "--full"])?;
+        let said = work.fails(&["push", "origin", "--delete", "main"])?;
+        assert!(said.contains("default branch"), "{said}");
+        site.limit(|l| l.max_object_bytes = 100);
+        work.commit("large", &"x".repeat(1000))?;
+        let said = work.fails(&["push", "origin", "main"])?;
+        assert!(said.contains("remote: refused: object"), "{said}");
+        site.check()?;
+    }
+    Ok(())
+}

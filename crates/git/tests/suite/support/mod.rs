@@ -1,5 +1,6 @@
 //! What the tests share: a tiny HTTP server over the crate's functions, and real git clients.
 
+mod daemon;
 mod http;
 
 use std::collections::HashMap;
@@ -75,6 +76,15 @@ impl Site {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the same repository over one stream, as SSH would be.
+    pub(crate) fn stream_url(&self) -> Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let served = Arc::clone(&self.state);
+        std::thread::spawn(move || daemon::listen(&listener, &served));
+        Ok(format!("git://{address}/a.git"))
     }
 
     pub(crate) fn repo(&self) -> Result<Arc<Repository>> {
