@@ -9,12 +9,12 @@ use sandbox::{Launcher, LayerLimits};
 use supply::Unpack;
 
 /// Has the launcher unpack layers: the bytes of an image are as little trusted as a job.
-pub struct LayerUnpacker(Arc<Launcher>);
+pub struct LayerUnpacker(Result<Arc<Launcher>, String>);
 
 impl LayerUnpacker {
-    /// Layers go through this launcher.
+    /// Layers go through this launcher; without one every image is refused with the reason.
     #[must_use]
-    pub fn new(launcher: Arc<Launcher>) -> Self {
+    pub fn new(launcher: Result<Arc<Launcher>, String>) -> Self {
         Self(launcher)
     }
 }
@@ -26,13 +26,12 @@ impl Unpack for LayerUnpacker {
         name: &str,
         tar: &mut (dyn Read + Send),
     ) -> Result<Vec<String>, String> {
+        let launcher = self.0.as_ref().map_err(Clone::clone)?;
         let (from, to) = io::pipe().map_err(|e| e.to_string())?;
         std::thread::scope(|scope| {
             let feeding = scope.spawn(move || feed(tar, to));
             let limits = LayerLimits::default();
-            let unpacked = self
-                .0
-                .unpack_layer(parent, name, OwnedFd::from(from), limits);
+            let unpacked = launcher.unpack_layer(parent, name, OwnedFd::from(from), limits);
             let fed = feeding
                 .join()
                 .map_err(|_| "reading the layer failed".to_owned())?;

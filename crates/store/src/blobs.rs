@@ -96,6 +96,21 @@ impl Blobs {
         Ok(found)
     }
 
+    /// Reads a blob to its end and compares it with its name.
+    pub fn check(&self, digest: &Digest) -> Result<(), BlobError> {
+        let mut hash = Sha256::new();
+        let mut file = self.read(digest)?;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                n => hash.update(&buffer[..n]),
+            }
+        }
+        let got = Digest::from_bytes(hash.finalize().into());
+        if got == *digest { Ok(()) } else { Err(BlobError::Mismatch { expected: *digest, got }) }
+    }
+
     /// Removes a blob; absent is fine. The caller knows that nobody needs it.
     pub fn remove(&self, digest: &Digest) -> io::Result<()> {
         match fs::remove_file(self.path(digest)) {

@@ -5,5 +5,6 @@
 mod actions;
 mod common;
 mod ends;
+mod executor;
 mod receipts;
 mod steps;

@@ -1,0 +1,378 @@
+//! The command line: every verb, its arguments and its help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// CI for networks with no way out: a git forge, a job queue and disposable, sandboxed runners.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cofferdam",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        cofferdam init --data /var/lib/cofferdam\n  \
+        cofferdam serve --data /var/lib/cofferdam\n  \
+        cofferdam try                      # run this working tree's workflows, no server needed\n  \
+        cofferdam run watch lab/tasks-app  # follow the newest run; exit code is its verdict"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// The data directory; administration goes through its control.sock
+    #[arg(
+        long,
+        global = true,
+        env = "COFFERDAM_DATA",
+        default_value = "/var/lib/cofferdam"
+    )]
+    pub(crate) data: PathBuf,
+    /// Talk to this server instead of the control socket, e.g. http://127.0.0.1:8470
+    #[arg(long, global = true, env = "COFFERDAM_SERVER")]
+    pub(crate) server: Option<String>,
+    /// File holding the access token for --server (or set COFFERDAM_TOKEN)
+    #[arg(long, global = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make a data directory: database, keys, settings
+    #[command(after_help = "Example:\n  cofferdam init --data /srv/cofferdam")]
+    Init,
+    /// Serve the forge, the queue and the runners
+    #[command(
+        after_help = "Example:\n  cofferdam serve --listen 127.0.0.1:0   # the first line \
+        printed is the address, once ready"
+    )]
+    Serve(Serve),
+    /// Manage users
+    #[command(subcommand)]
+    User(User),
+    /// Manage access tokens
+    #[command(subcommand)]
+    Token(Token),
+    /// Manage repos
+    #[command(subcommand)]
+    Repo(Repo),
+    /// Manage secrets that jobs may read
+    #[command(subcommand)]
+    Secret(Secret),
+    /// Import and list the images that jobs run in
+    #[command(subcommand)]
+    Image(Image),
+    /// Look at runs, follow them, cancel, re-run
+    #[command(subcommand)]
+    Run(Run),
+    /// Check workflow files and evaluate expressions
+    #[command(subcommand)]
+    Workflow(Workflow),
+    /// Show the queue: what waits, and why
+    Queue,
+    /// Run the workflows of a working tree in the sandbox, with no server
+    #[command(
+        after_help = "Examples:\n  cofferdam try\n  cofferdam try --job test ../tasks-app\n  \
+        cofferdam try --event workflow_dispatch --event-file dispatch.json"
+    )]
+    Try(Try),
+    /// Say what this host offers for sandboxes, and what is missing
+    Doctor,
+    /// Run as a job on this host and list what a job could see
+    Inspect,
+    /// Check the database, the audit lines, every repo and every blob
+    #[command(after_help = "The appliance must be stopped: fsck opens the files itself.")]
+    Fsck,
+    /// Read the audit log
+    Audit(Audit),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  cofferdam completions bash \
+        > /etc/bash_completion.d/cofferdam")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// Address and port; port 0 takes a free one. Default: web.listen of config.toml
+    #[arg(long)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Leave out every fsync: a control run that must lose data when the power is cut
+    #[arg(long, hide = true)]
+    pub(crate) lose_data_on_power_cut: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum User {
+    /// Make a user; the password comes from --password-file or standard input
+    #[command(after_help = "Example:\n  printf '%s' \"$PASSWORD\" | cofferdam user create dev")]
+    Create {
+        /// Sign-in name
+        name: String,
+        /// May administer the appliance
+        #[arg(long)]
+        admin: bool,
+        /// File holding the password
+        #[arg(long)]
+        password_file: Option<PathBuf>,
+    },
+    /// List users
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make an access token and print it, this once
+    #[command(after_help = "Example:\n  cofferdam token create dev --scope repo:write --days 90")]
+    Create {
+        /// Whose token
+        user: String,
+        /// What it is for
+        #[arg(long, default_value = "command line")]
+        name: String,
+        /// What it may do; repeat for several
+        #[arg(long = "scope", default_values = ["repo:write", "run:write"])]
+        scopes: Vec<String>,
+        /// Days until it expires
+        #[arg(long, default_value_t = 90)]
+        days: u64,
+    },
+    /// List a user's tokens
+    List {
+        /// Whose tokens
+        user: String,
+    },
+    /// Revoke a token by its number
+    Revoke {
+        /// The number that `token list` shows
+        id: i64,
+    },
+}
+
+/// Who may see a repo.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Visibility {
+    /// Only its owner and collaborators
+    Private,
+    /// Everybody who can sign in
+    Instance,
+    /// Anybody, without signing in
+    Public,
+}
+
+impl Visibility {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Instance => "instance",
+            Self::Public => "public",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Repo {
+    /// Make a repo and print how to push to it
+    #[command(after_help = "Example:\n  cofferdam repo create lab/tasks-app --for dev")]
+    Create {
+        /// owner/name
+        path: String,
+        /// A user who gets write access
+        #[arg(long = "for")]
+        for_user: Option<String>,
+        /// Who may see it
+        #[arg(long, value_enum, default_value = "private")]
+        visibility: Visibility,
+    },
+    /// List repos
+    List,
+    /// Delete a repo and all its runs
+    Delete {
+        /// owner/name
+        path: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// Set a secret; the value comes from --file or standard input, never from an argument
+    #[command(
+        after_help = "Example:\n  cofferdam secret set lab/tasks-app SIGNING_KEY \
+        --file key.pem"
+    )]
+    Set {
+        /// owner/name
+        repo: String,
+        /// The secret's name
+        name: String,
+        /// File holding the value
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// List the names of a repo's secrets
+    List {
+        /// owner/name
+        repo: String,
+    },
+    /// Remove a secret
+    Remove {
+        /// owner/name
+        repo: String,
+        /// The secret's name
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Import an OCI layout or a docker-archive, every digest verified
+    #[command(
+        after_help = "Examples:\n  cofferdam image import debian-python.tar\n  \
+        cofferdam image import --name debian-python ./oci-layout/"
+    )]
+    Import {
+        /// The archive or layout directory
+        path: PathBuf,
+        /// The image's name; default: what the file says, else its file name
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List images
+    List,
+    /// Remove an image and what only it uses
+    Remove {
+        /// Name or digest
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Run {
+    /// List runs, newest first
+    List {
+        /// owner/name
+        repo: String,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Show a run with its jobs, steps and receipts
+    Show(RunRef),
+    /// Print a run's log
+    Log {
+        #[command(flatten)]
+        run: RunRef,
+        /// Only this job (its name or number)
+        #[arg(long)]
+        job: Option<String>,
+        /// Follow until the run ends
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Follow a run to its end; exits 0 on success, 1 on failure, 2 on error
+    Watch(RunRef),
+    /// Ask that a run be cancelled
+    Cancel(RunRef),
+    /// Run again: all jobs, or only those that failed
+    Rerun {
+        #[command(flatten)]
+        run: RunRef,
+        /// Only the jobs that failed, and what depends on them
+        #[arg(long)]
+        failed: bool,
+    },
+    /// Start a workflow that has a workflow_dispatch trigger
+    #[command(
+        after_help = "Example:\n  cofferdam run dispatch lab/tasks-app ci.yml --input level=2"
+    )]
+    Dispatch {
+        /// owner/name
+        repo: String,
+        /// The workflow's file name
+        workflow: String,
+        /// Branch or tag; default: the repo's default branch
+        #[arg(long = "ref")]
+        git_ref: Option<String>,
+        /// name=value; repeat for several
+        #[arg(long = "input")]
+        inputs: Vec<String>,
+    },
+}
+
+/// Which run: a repo, and a number of its runs.
+#[derive(Args, Debug)]
+pub(crate) struct RunRef {
+    /// owner/name
+    pub(crate) repo: String,
+    /// The run's number; default: the newest
+    pub(crate) number: Option<i64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Workflow {
+    /// Check workflow files; prints path:line:col: message, exits 1 if any is wrong
+    #[command(after_help = "Example:\n  cofferdam workflow check .github/workflows/")]
+    Check {
+        /// Files, or directories to look through
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Evaluate one expression and print {"kind":…,"value":…}
+    #[command(after_help = "Example:\n  cofferdam workflow eval --context ctx.json \
+        \"github.ref == 'refs/heads/main'\"")]
+    Eval {
+        /// JSON object: context name to value
+        #[arg(long)]
+        context: Option<PathBuf>,
+        /// The expression, without ${{ }}
+        #[arg(allow_hyphen_values = true)]
+        expression: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Try {
+    /// The event
+    #[arg(long, default_value = "push")]
+    pub(crate) event: String,
+    /// JSON file with the event's payload
+    #[arg(long)]
+    pub(crate) event_file: Option<PathBuf>,
+    /// Only this job, and what it needs
+    #[arg(long)]
+    pub(crate) job: Option<String>,
+    /// Who does it, as workflows see it; default: the owner of the tree
+    #[arg(long, default_value = "dev")]
+    pub(crate) actor: String,
+    /// Image to run in (a name in --data's appliance), or `host` for this host's own /usr
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// name=value of a secret; repeat for several. Values stay on this host
+    #[arg(long = "secret")]
+    pub(crate) secrets: Vec<String>,
+    /// The working tree, or one workflow file in it
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Audit {
+    /// How many of the newest lines
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// Only kinds that begin with this, e.g. `git.`
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+}

@@ -1,0 +1,79 @@
+//! One module for each group of verbs.
+
+mod admin;
+mod checks;
+mod image;
+mod init;
+mod runs;
+mod serve;
+mod try_run;
+mod workflow;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Verb};
+use crate::client::Client;
+
+/// Does what the command line says; the code is the process's own.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Cli { global, verb } = cli;
+    match verb {
+        Verb::Init => init::run(&global),
+        Verb::Serve(args) => serve::run(&global, &args),
+        Verb::Try(args) => try_run::run(&global, &args),
+        Verb::Workflow(verb) => workflow::run(&global, verb),
+        Verb::Doctor => checks::doctor(&global),
+        Verb::Inspect => checks::inspect(&global),
+        Verb::Fsck => checks::fsck(&global),
+        Verb::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "cofferdam",
+                &mut std::io::stdout(),
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::User(verb) => client(admin::user(
+            &Client::from_flags(&global)?,
+            verb,
+            global.json,
+        )),
+        Verb::Token(verb) => client(admin::token(
+            &Client::from_flags(&global)?,
+            verb,
+            global.json,
+        )),
+        Verb::Repo(verb) => client(admin::repo(
+            &Client::from_flags(&global)?,
+            verb,
+            global.json,
+        )),
+        Verb::Secret(verb) => client(admin::secret(
+            &Client::from_flags(&global)?,
+            verb,
+            global.json,
+        )),
+        Verb::Queue => client(admin::queue(&Client::from_flags(&global)?, global.json)),
+        Verb::Audit(args) => client(admin::audit(
+            &Client::from_flags(&global)?,
+            &args,
+            global.json,
+        )),
+        Verb::Image(verb) => client(image::run(&Client::from_flags(&global)?, verb, global.json)),
+        Verb::Run(verb) => client(runs::run(&Client::from_flags(&global)?, verb, global.json)),
+    }
+}
+
+/// Runs one client verb to its end.
+fn client(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(work)
+}

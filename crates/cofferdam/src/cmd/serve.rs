@@ -1,0 +1,321 @@
+//! `cofferdam serve`: the whole appliance in one process, and its launcher beside it.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use pool::{Appliance, Embedded, LayerUnpacker, Parts, Pool};
+use runner::executor::Executor;
+use runner::receipt::RunnerIdentity;
+use sandbox::{Launcher, LauncherConfig};
+use store::StoreOptions;
+use tokio::signal::unix::{SignalKind, signal};
+use web::{App, AppParts, WebConfig, WebLimits};
+
+use crate::cli::{Global, Serve};
+use crate::config::Config;
+use crate::facilities::Host;
+use crate::privileges::drop_privileges;
+use crate::site::Site;
+use crate::{identity, output};
+
+/// How long running jobs may take to end after a request to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
+    init_tracing();
+    let data = &global.data;
+    let config = Config::load(data)?;
+    let address = args.listen.unwrap_or(config.web.listen);
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("cannot listen on {address}; is another program using it? --listen takes another")
+    })?;
+    let sha256 = identity::hash_in_background();
+    // The launcher keeps root's powers, this process gives them up; both before any thread of
+    // tokio starts.
+    let launching = Launching::start(data, &config);
+    if rustix::process::geteuid().is_root() && data.exists() {
+        drop_privileges(data)?;
+    }
+    let options = StoreOptions {
+        skip_fsync: args.lose_data_on_power_cut,
+    };
+    let site = Site::open(data, options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let served = runtime.block_on(serve(site, listener, launching, sha256, args));
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+/// The launcher, or why there is none.
+struct Launching {
+    launcher: Result<Arc<Launcher>, String>,
+    findings: Vec<sandbox::Finding>,
+}
+
+impl Launching {
+    fn start(data: &Path, config: &Config) -> Self {
+        let settings = LauncherConfig {
+            slots: u32::try_from(config.runner.slots() + config.runner.warm + 2).unwrap_or(64),
+            warm: u32::try_from(config.runner.warm).unwrap_or(0),
+            source_roots: vec![data.canonicalize().unwrap_or_else(|_| data.to_owned())],
+            ..LauncherConfig::new()
+        };
+        let findings = sandbox::probe(&settings);
+        let launcher = Launcher::start(&settings).map(Arc::new).map_err(|error| {
+            let reason = format!("no job can run here: {error:#}");
+            tracing::error!("{reason}");
+            reason
+        });
+        Self { launcher, findings }
+    }
+}
+
+async fn serve(
+    site: Site,
+    listener: TcpListener,
+    launching: Launching,
+    sha256: JoinHandle<String>,
+    args: &Serve,
+) -> anyhow::Result<()> {
+    let bound = listener
+        .local_addr()
+        .context("cannot tell the bound address")?;
+    let public_url = site.config.web.public_url.clone().map_or_else(
+        || format!("http://{bound}"),
+        |url| url.trim_end_matches('/').to_owned(),
+    );
+    let host = Arc::new(Host {
+        pool: OnceLock::new(),
+        findings: launching.findings,
+        layers: OnceLock::new(),
+        trouble: launching.launcher.as_ref().err().cloned(),
+        name: site.name.clone(),
+    });
+    let launcher = launching.launcher;
+    let app = build_app(&site, &public_url, host.clone(), launcher.clone(), args);
+    settle(&site, &app)?;
+    let pool = match launcher {
+        Ok(launcher) => Some(start_pool(
+            &site,
+            &app,
+            &public_url,
+            launcher,
+            sha256,
+            &host,
+        )?),
+        Err(_) => None,
+    };
+
+    listener
+        .set_nonblocking(true)
+        .context("cannot use the listener")?;
+    let listener =
+        tokio::net::TcpListener::from_std(listener).context("cannot use the listener")?;
+    let control = control_socket(site.store.dir())?;
+    let stop = Stop::new()?;
+    let (web_stop, control_stop) = (stop.wait(), stop.wait());
+    let serving = tokio::spawn(web::serve(listener, app.clone(), web_stop));
+    let controlling = tokio::spawn(web::serve_control(control, app.clone(), control_stop));
+    output::line(&format!("http://{bound}"));
+    tracing::info!(%bound, data = %site.store.dir().display(), "ready");
+
+    stop.wait().await;
+    tracing::info!("stopping: running jobs may end, nothing new starts");
+    if let Some(pool) = pool {
+        tokio::task::spawn_blocking(move || pool.drain(PATIENCE))
+            .await
+            .context("the pool ended by a panic")?;
+    }
+    serving
+        .await
+        .context("the server ended by a panic")?
+        .context("the server failed")?;
+    controlling
+        .await
+        .context("the control server ended by a panic")?
+        .context("it failed")?;
+    if let Err(error) = std::fs::remove_file(site.store.dir().join("control.sock")) {
+        tracing::debug!(%error, "control.sock stays");
+    }
+    Ok(())
+}
+
+fn build_app(
+    site: &Site,
+    public_url: &str,
+    host: Arc<Host>,
+    launcher: Result<Arc<Launcher>, String>,
+    args: &Serve,
+) -> App {
+    let web = &site.config.web;
+    App::new(AppParts {
+        store: site.store.clone(),
+        logs: site.logs.clone(),
+        auditor: site.auditor.clone(),
+        keys: site.keys.clone(),
+        clock: site.clock.clone(),
+        entropy: site.entropy.clone(),
+        durability: if args.lose_data_on_power_cut {
+            git::Durability::SkipForTest
+        } else {
+            git::Durability::Full
+        },
+        facilities: host,
+        unpack: Arc::new(LayerUnpacker::new(launcher)),
+        config: WebConfig {
+            public_url: public_url.to_owned(),
+            session_length: Duration::from_secs(web.session_hours * 3600),
+            labels: site.config.labels.clone(),
+            limits: WebLimits {
+                push_bytes: web.push_max_mib << 20,
+                object_bytes: web.object_max_mib << 20,
+                ..WebLimits::default()
+            },
+        },
+    })
+}
+
+/// Puts right what a crash left: files first, then pushes, then jobs.
+fn settle(site: &Site, app: &App) -> anyhow::Result<()> {
+    let swept = forge::sweep(&site.store).context("cannot sweep the repos")?;
+    tracing::debug!(?swept, "repos swept");
+    sweep_repos(&site.store.dir().join("repos")).context("cannot sweep what pushes left")?;
+    let images = supply::sweep(&site.store).context("cannot sweep the images")?;
+    tracing::debug!(?images, "images swept");
+    let pushes = web::recover(app).context("cannot settle the pushes of the last run")?;
+    tracing::debug!(?pushes, "pushes settled");
+    let now = site.clock.now();
+    let jobs = site
+        .store
+        .write(|tx| queue::recover(tx, now, &site.auditor, &|_| false))
+        .context("cannot settle the jobs of the last run")?;
+    for fence in &jobs.lost {
+        let reason = "the appliance was restarted while this job ran";
+        if let Err(error) = site.logs.seal(fence.job, fence.attempt, now, reason) {
+            tracing::warn!(job = %fence.job, %error, "its log was not closed");
+        }
+    }
+    Ok(())
+}
+
+/// Removes what an interrupted push left in each repo: no other process works in them.
+fn sweep_repos(dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        for removed in git::sweep(&entry?.path())? {
+            tracing::info!(path = %removed.display(), "left by an interrupted write, removed");
+        }
+    }
+    Ok(())
+}
+
+fn start_pool(
+    site: &Site,
+    app: &App,
+    public_url: &str,
+    launcher: Arc<Launcher>,
+    sha256: JoinHandle<String>,
+    host: &Arc<Host>,
+) -> anyhow::Result<Arc<Pool>> {
+    let executor = Arc::new(Embedded::new(launcher));
+    match executor.probe() {
+        Ok(layers) => {
+            if host.layers.set(layers).is_err() {
+                bail!("the pool was started twice");
+            }
+        }
+        Err(error) => tracing::error!(%error, "a first sandbox could not be made"),
+    }
+    let repos = app.clone();
+    let provider = Appliance {
+        store: site.store.clone(),
+        auditor: site.auditor.clone(),
+        keys: site.keys.clone(),
+        labels: site.config.labels.clone(),
+        open: Box::new(move |id| {
+            repos
+                .repository(id)
+                .map_err(|e| format!("{:#}", anyhow::Error::from(e)))
+        }),
+    };
+    let identity = RunnerIdentity {
+        name: site.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        binary_sha256: sha256.join().unwrap_or_default(),
+        labels: Vec::new(),
+    };
+    let pool = Arc::new(
+        Pool::start(Parts {
+            config: site.config.pool(identity, public_url),
+            store: site.store.clone(),
+            auditor: site.auditor.clone(),
+            logs: Arc::new(site.logs.clone()),
+            executor,
+            provider: Arc::new(provider),
+            clock: site.clock.clone(),
+        })
+        .context("cannot start the pool")?,
+    );
+    if host.pool.set(pool.clone()).is_err() {
+        bail!("the pool was started twice");
+    }
+    Ok(pool)
+}
+
+fn control_socket(data: &Path) -> anyhow::Result<tokio::net::UnixListener> {
+    let path = data.join("control.sock");
+    if let Err(e) = std::fs::remove_file(&path)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(e).with_context(|| format!("cannot replace {}", path.display()));
+    }
+    tokio::net::UnixListener::bind(&path).with_context(|| format!("cannot make {}", path.display()))
+}
+
+/// The wish to stop, by SIGTERM or SIGINT; a second one ends the process at once.
+struct Stop(tokio::sync::watch::Receiver<bool>);
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        let mut term = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
+        let mut int = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
+        let (tell, told) = tokio::sync::watch::channel(false);
+        tokio::spawn(async move {
+            for _ in 0..2 {
+                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+                if *tell.borrow() {
+                    std::process::exit(130);
+                }
+                tell.send_replace(true);
+            }
+        });
+        Ok(Self(told))
+    }
+
+    fn wait(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut told = self.0.clone();
+        async move {
+            if told.wait_for(|stop| *stop).await.is_err() {
+                tracing::debug!("the signal task ended");
+            }
+        }
+    }
+}
+
+fn init_tracing() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("COFFERDAM_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let format = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if format.try_init().is_err() {
+        tracing::debug!("tracing was set up already");
+    }
+}

@@ -1,0 +1,211 @@
+//! The appliance's settings: one struct per concern, unknown keys refused, defaults that work.
+//!
+//! Read from `DATA/config.toml`. Source: docs/configuration.md.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use pool::PoolConfig;
+use runner::Grace;
+use runner::executor::Limits;
+use runner::receipt::RunnerIdentity;
+use serde::Deserialize;
+
+/// All of `config.toml`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    pub(crate) web: Web,
+    pub(crate) runner: Runner,
+    /// Which image serves a `runs-on` label; `default` is the image imported first.
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// How people and tools reach the appliance.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Web {
+    /// Address and port to listen on; port 0 takes a free one.
+    pub(crate) listen: SocketAddr,
+    /// What pages and clone addresses begin with; by default the address that was bound.
+    pub(crate) public_url: Option<String>,
+    /// How long a browser session lasts, in hours.
+    pub(crate) session_hours: u64,
+    /// The largest push that is accepted, in MiB.
+    pub(crate) push_max_mib: u64,
+    /// The largest single object in a push, inflated, in MiB.
+    pub(crate) object_max_mib: u64,
+}
+
+/// What a job may use.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Runner {
+    /// Jobs at a time; 0 takes the number of processors.
+    pub(crate) slots: usize,
+    /// Sandboxes kept ready.
+    pub(crate) warm: usize,
+    /// Memory of one job, its files in the sandbox included, in MiB.
+    pub(crate) memory_mib: u64,
+    /// What a job may write to its root file system, in MiB.
+    pub(crate) disk_mib: u64,
+    /// Processes and threads of one job.
+    pub(crate) pids: u64,
+    /// Longest run time of a job that sets none, in minutes.
+    pub(crate) timeout_minutes: u64,
+    /// What a job may log, in MiB; the rest is dropped with a notice.
+    pub(crate) log_mib: u64,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8470)),
+            public_url: None,
+            session_hours: 12,
+            push_max_mib: 2048,
+            object_max_mib: 128,
+        }
+    }
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self {
+            slots: 0,
+            warm: 2,
+            memory_mib: 2048,
+            disk_mib: 1536,
+            pids: 1024,
+            timeout_minutes: 360,
+            log_mib: 64,
+        }
+    }
+}
+
+impl Runner {
+    /// Jobs at a time, never 0.
+    pub(crate) fn slots(&self) -> usize {
+        match self.slots {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        }
+    }
+}
+
+/// What `init` writes: every key with its default, as comments.
+pub(crate) const TEMPLATE: &str = "\
+# Settings of this appliance. Every key may be left out; what is shown is the default.
+
+[web]
+# listen = \"127.0.0.1:8470\"      # address and port; port 0 takes a free one
+# public_url = \"http://…\"        # what clone addresses begin with; default: the bound address
+# session_hours = 12
+# push_max_mib = 2048
+# object_max_mib = 128
+
+[runner]
+# slots = 0                      # jobs at a time; 0: one per processor
+# warm = 2                       # sandboxes kept ready
+# memory_mib = 2048              # of one job
+# disk_mib = 1536                # what a job may write
+# pids = 1024
+# timeout_minutes = 360
+# log_mib = 64
+
+# Which image serves a `runs-on` label. Without a line here, every common label
+# (ubuntu-latest, self-hosted, linux, x64, …) means the image that was imported first.
+[labels]
+# \"ubuntu-latest\" = \"debian-python\"
+";
+
+impl Config {
+    /// Reads `DATA/config.toml`; a missing file means all defaults.
+    pub(crate) fn load(data: &Path) -> anyhow::Result<Self> {
+        let path = data.join("config.toml");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let config: Self = toml::from_str(&text)
+            .with_context(|| format!("cannot use {}; mend it, then try again", path.display()))?;
+        let problems = config.problems();
+        if !problems.is_empty() {
+            bail!("cannot use {}: {}", path.display(), problems.join("; "));
+        }
+        Ok(config)
+    }
+
+    /// The pool's settings.
+    pub(crate) fn pool(&self, identity: RunnerIdentity, server_url: &str) -> PoolConfig {
+        let runner = &self.runner;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        PoolConfig {
+            identity,
+            slots: runner.slots(),
+            limits: Limits {
+                memory_bytes: runner.memory_mib << 20,
+                cpu_millis: u32::try_from(processors * 1000).unwrap_or(u32::MAX),
+                pids: u32::try_from(runner.pids).unwrap_or(u32::MAX),
+                disk_bytes: runner.disk_mib << 20,
+                timeout: Duration::from_secs(runner.timeout_minutes * 60),
+            },
+            grace: Grace::default(),
+            server_url: server_url.to_owned(),
+            lease: PoolConfig::LEASE,
+        }
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut at_least = |key: &str, value: u64, floor: u64| {
+            if value < floor {
+                found.push(format!("{key} is {value}, it must be at least {floor}"));
+            }
+        };
+        at_least("runner.memory_mib", self.runner.memory_mib, 32);
+        at_least("runner.disk_mib", self.runner.disk_mib, 16);
+        at_least("runner.pids", self.runner.pids, 16);
+        at_least("runner.timeout_minutes", self.runner.timeout_minutes, 1);
+        at_least("runner.log_mib", self.runner.log_mib, 1);
+        at_least("web.session_hours", self.web.session_hours, 1);
+        at_least("web.push_max_mib", self.web.push_max_mib, 1);
+        at_least("web.object_max_mib", self.web.object_max_mib, 1);
+        if let Some(url) = &self.web.public_url
+            && !url.starts_with("http://")
+            && !url.starts_with("https://")
+        {
+            found.push(format!(
+                "web.public_url is '{url}', it must begin with http:// or https://"
+            ));
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_the_default_and_unknown_keys_are_refused() {
+        let from_template: Config = toml::from_str(TEMPLATE).unwrap();
+        assert_eq!(
+            format!("{from_template:?}"),
+            format!("{:?}", Config::default())
+        );
+        assert!(toml::from_str::<Config>("[runner]\nslotz = 1").is_err());
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let text = "[runner]\nmemory_mib = 1\npids = 2\n[web]\npublic_url = 'lab'";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.problems().len(), 3);
+    }
+}
