@@ -87,11 +87,11 @@ impl Hierarchy {
         Ok(Self::V1(v1::Trees::prepare(&points, parent)?))
     }
 
-    /// A fresh group with the limits set; none: no limit is set, for control runs.
-    pub(crate) fn create(&self, name: &str, limits: Option<&Limits>) -> io::Result<Cgroup> {
+    /// A fresh group, without limits as yet.
+    pub(crate) fn create(&self, name: &str) -> io::Result<Cgroup> {
         Ok(match self {
-            Self::V2(tree) => Cgroup::V2(tree.create(name, limits)?),
-            Self::V1(trees) => Cgroup::V1(trees.create(name, limits)?),
+            Self::V2(tree) => Cgroup::V2(tree.create(name)?),
+            Self::V1(trees) => Cgroup::V1(trees.create(name)?),
         })
     }
 
@@ -105,6 +105,14 @@ impl Hierarchy {
 }
 
 impl Cgroup {
+    /// Sets the limits.
+    pub(crate) fn limit(&self, limits: &Limits) -> io::Result<()> {
+        match self {
+            Self::V2(group) => group.limit(limits),
+            Self::V1(group) => group.limit(limits),
+        }
+    }
+
     /// The directory into which the init is cloned.
     pub(crate) fn clone_into(&self) -> Option<&OwnedFd> {
         match self {

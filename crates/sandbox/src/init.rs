@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::error::{CreateError, ExecError};
 use crate::procfs;
-use crate::protocol::{Finish, FromExec, FromInit, ToExec, ToInit};
+use crate::protocol::{Begin, Finish, FromExec, FromInit, ToExec, ToInit};
 use crate::spec::{ExitStatus, JailSpec};
 use crate::sys::{self, Cloned};
 use crate::wire::Channel;
@@ -79,12 +79,16 @@ fn only_channel(setup: Channel) -> io::Result<Channel> {
 fn run(setup: Channel) -> io::Result<()> {
     rustix::thread::set_name(c"sandbox-init")?;
     setup::die_with_launcher(true)?;
+    let Some((begin, _)) = setup.recv::<Begin>()? else {
+        return Ok(());
+    };
+    let early = setup::early(&begin.off);
     let Some((finish, fds)) = setup.recv::<Finish>()? else {
         return Ok(());
     };
     let mut fds = fds.into_iter();
     let control = Channel::from(fds.next().ok_or(io::ErrorKind::InvalidData)?);
-    let (jailed, listener, signals) = match prepare(finish, fds) {
+    let (jailed, listener, signals) = match early.and_then(|early| prepare(finish, early, fds)) {
         Ok(ready) => ready,
         Err(why) => return control.send(&FromInit::NotReady(why), &[]),
     };
@@ -103,10 +107,14 @@ fn run(setup: Channel) -> io::Result<()> {
 
 type Ready = (Jailed, Option<OwnedFd>, OwnedFd);
 
-fn prepare(finish: Finish, mut fds: impl Iterator<Item = OwnedFd>) -> Result<Ready, CreateError> {
+fn prepare(
+    finish: Finish,
+    early: setup::Early,
+    mut fds: impl Iterator<Item = OwnedFd>,
+) -> Result<Ready, CreateError> {
     let mounts: Vec<OwnedFd> = fds.by_ref().take(finish.mounts.len()).collect();
     let job_cgroup = fds.next().filter(|_| finish.job_cgroup).map(File::from);
-    let listener = setup::inside(&finish, mounts)?;
+    let listener = setup::inside(&finish, early, mounts)?;
     let signals = sys::child_signals().map_err(|e| CreateError::Stage {
         stage: "signals".to_owned(),
         why: e.to_string(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{CreateError, ExecError, FileError};
 use crate::facts::{Facts, LayerFacts, LayerLimits, Residue, Usage, View};
-use crate::spec::{ExitStatus, JailSpec, LauncherConfig};
+use crate::spec::{DefenceOff, ExitStatus, JailSpec, LauncherConfig};
 
 /// Caller to launcher, on its main channel.
 #[derive(Debug, Serialize, Deserialize)]
@@ -154,6 +154,12 @@ pub(crate) enum FromInit {
     /// Descriptor: the listening socket, when a service port was asked for.
     Ready,
     NotReady(CreateError),
+}
+
+/// Launcher to a fresh init, whose ids and control group are set now: do what needs no request.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Begin {
+    pub(crate) off: DefenceOff,
 }
 
 /// Launcher to a half-made init: the rest of what it needs. Descriptors in the order of the fields.

@@ -31,6 +31,8 @@ struct Server {
     slots: Slots,
     jails: Vec<Held>,
     sweeps: Vec<Sweep>,
+    /// Inits that wait for a request.
+    warm: Vec<make::Half>,
     /// Inode numbers of the namespaces that this process was started in, by kind.
     host: Vec<(&'static str, u64)>,
 }
@@ -90,7 +92,11 @@ fn serve(channel: Channel) -> io::Result<()> {
     };
     server.channel.send(&Hello::Ready, &[])?;
     loop {
-        for event in server.wait()? {
+        let events = server.wait()?;
+        if events.is_empty() && server.wants_warm() {
+            server.warm_one();
+        }
+        for event in events {
             if !server.handle(event)? {
                 server.end_all();
                 return Ok(());
@@ -104,7 +110,7 @@ impl Server {
     fn prepare(config: LauncherConfig, channel: Channel) -> Result<Self, (Channel, String)> {
         match prepare(&config) {
             Ok((hierarchy, slots, host)) => {
-                let (jails, sweeps) = (Vec::new(), Vec::new());
+                let (jails, sweeps, warm) = (Vec::new(), Vec::new(), Vec::new());
                 Ok(Self {
                     config,
                     channel,
@@ -112,6 +118,7 @@ impl Server {
                     slots,
                     jails,
                     sweeps,
+                    warm,
                     host,
                 })
             }
@@ -119,6 +126,7 @@ impl Server {
         }
     }
 
+    /// The next events; none when there is nothing to do but to make an init ready.
     fn wait(&self) -> io::Result<Vec<Event>> {
         let mut polled = vec![PollFd::new(&self.channel, PollFlags::IN)];
         let mut meaning = vec![Event::Main];
@@ -136,7 +144,12 @@ impl Server {
             polled.push(PollFd::new(&sweep.pidfd, PollFlags::IN));
             meaning.push(Event::SweepEnded(n));
         }
-        match rustix::event::poll(&mut polled, None) {
+        let at_once = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let limit = self.wants_warm().then_some(&at_once);
+        match rustix::event::poll(&mut polled, limit) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
@@ -232,8 +245,28 @@ impl Server {
         }
     }
 
+    fn wants_warm(&self) -> bool {
+        let wanted = usize::try_from(self.config.warm).unwrap_or(usize::MAX);
+        let room = usize::try_from(self.slots.count()).unwrap_or(usize::MAX);
+        self.warm.len() < wanted && self.jails.len() + self.sweeps.len() + self.warm.len() < room
+    }
+
+    /// Makes one more init ready; when that fails, no more are tried.
+    fn warm_one(&mut self) {
+        match make::half(self, &crate::spec::DefenceOff::default()) {
+            Ok(half) => self.warm.push(half),
+            Err(e) => {
+                eprintln!("sandbox launcher: no warm sandboxes from now on: {e}");
+                self.config.warm = 0;
+            }
+        }
+    }
+
     /// The caller is gone: ends every jail, reaps the inits and removes the groups.
     fn end_all(&mut self) {
+        for half in self.warm.drain(..) {
+            make::give_up(&half);
+        }
         for jail in &mut self.jails {
             jail.end(&self.hierarchy);
         }

@@ -69,7 +69,7 @@ impl Trees {
         })
     }
 
-    pub(super) fn create(&self, name: &str, limits: Option<&Limits>) -> io::Result<Group> {
+    pub(super) fn create(&self, name: &str) -> io::Result<Group> {
         let mut dirs = BTreeMap::new();
         for (controller, parent) in &self.parents {
             let dir = parent.join(name);
@@ -86,14 +86,10 @@ impl Trees {
             }
             dirs.insert(controller.clone(), dir);
         }
-        let group = Group {
+        Ok(Group {
             dirs,
             path: format!("{}/{name}", self.path),
-        };
-        if let Some(limits) = limits {
-            group.limit(limits)?;
-        }
-        Ok(group)
+        })
     }
 }
 
@@ -112,7 +108,7 @@ impl Group {
             .map_or(Path::new("/nonexistent"), PathBuf::as_path)
     }
 
-    fn limit(&self, limits: &Limits) -> io::Result<()> {
+    pub(super) fn limit(&self, limits: &Limits) -> io::Result<()> {
         let memory = self.dir("memory");
         let bytes = limits.memory_bytes.to_string();
         put(memory, "memory.limit_in_bytes", &bytes)?;

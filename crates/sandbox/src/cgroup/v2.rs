@@ -88,25 +88,13 @@ impl Tree {
         })
     }
 
-    pub(super) fn create(&self, name: &str, limits: Option<&Limits>) -> io::Result<Group> {
+    pub(super) fn create(&self, name: &str) -> io::Result<Group> {
         let dir = self.parent.join(name);
         if dir.exists() {
             super::remove_tree(&dir);
         }
         std::fs::create_dir(&dir)?;
         let leaves = [dir.join("init"), dir.join("job")];
-        if let Some(limits) = limits {
-            put(&dir, "memory.max", &limits.memory_bytes.to_string())?;
-            put_if_there(&dir, "memory.swap.max", "0")?;
-            put(&dir, "pids.max", &limits.pids.to_string())?;
-            if let Some(millis) = limits.cpu_millis {
-                put(
-                    &dir,
-                    "cpu.max",
-                    &format!("{} 100000", u64::from(millis) * 100),
-                )?;
-            }
-        }
         put(&dir, "cgroup.subtree_control", "+memory")?;
         for leaf in &leaves {
             std::fs::create_dir(leaf)?;
@@ -134,6 +122,20 @@ fn alone(dir: &Path) -> io::Result<bool> {
 }
 
 impl Group {
+    pub(super) fn limit(&self, limits: &Limits) -> io::Result<()> {
+        put(&self.dir, "memory.max", &limits.memory_bytes.to_string())?;
+        put_if_there(&self.dir, "memory.swap.max", "0")?;
+        put(&self.dir, "pids.max", &limits.pids.to_string())?;
+        match limits.cpu_millis {
+            Some(millis) => put(
+                &self.dir,
+                "cpu.max",
+                &format!("{} 100000", u64::from(millis) * 100),
+            ),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn init_dir(&self) -> &OwnedFd {
         &self.init
     }

@@ -15,6 +15,7 @@ use rustix::process::{DumpableBehavior, Signal};
 use crate::caps;
 use crate::error::CreateError;
 use crate::protocol::{Finish, MountAt};
+use crate::spec::DefenceOff;
 use crate::sys;
 
 /// Files of `/proc` that tell about the host or steer it; covered by `/dev/null`.
@@ -52,12 +53,16 @@ pub(super) fn die_with_launcher(on: bool) -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(signal)?)
 }
 
-/// Everything that happens before the first command. Gives the listening socket.
-pub(super) fn inside(
-    finish: &Finish,
-    mounts: Vec<OwnedFd>,
-) -> Result<Option<OwnedFd>, CreateError> {
-    let off = &finish.spec.off;
+/// What the first part of the set-up leaves for the second.
+pub(super) struct Early {
+    /// `/proc` with its masks, attached out of the way.
+    proc: Option<OwnedFd>,
+    terminals: Option<OwnedFd>,
+}
+
+/// Everything that needs no request: done while the jail waits for one, or while the launcher
+/// makes its root directory.
+pub(super) fn early(off: &DefenceOff) -> Result<Early, CreateError> {
     sys::fresh_keyring().map_err(stage("an own keyring"))?;
     rustix::process::setsid().map_err(|e| stage("an own session")(e.into()))?;
     // SAFETY: one thread, and no descriptor table is unshared.
@@ -69,18 +74,10 @@ pub(super) fn inside(
     }
     // What is made from here on belongs to the jail's root.
     sys::set_file_ids(0, 0).map_err(stage("the init's file ids"))?;
-    root(finish, mounts).map_err(stage("the root directory"))?;
-    rustix::system::sethostname(finish.spec.hostname.as_bytes())
-        .map_err(|e| stage("the host name")(e.into()))?;
+    let early = early_mounts(off).map_err(stage("/proc and terminals"))?;
     if !off.network_namespace {
         sys::loopback_up().map_err(stage("the loopback interface"))?;
     }
-    let listener = finish
-        .spec
-        .service_port
-        .map(listen)
-        .transpose()
-        .map_err(stage("the listener on the service port"))?;
     if !off.capabilities {
         caps::limit_bounding().map_err(stage("the bounding set"))?;
     }
@@ -95,7 +92,52 @@ pub(super) fn inside(
     rustix::process::set_dumpable_behavior(dump).map_err(|e| stage("dumpable")(e.into()))?;
     // The kernel forgets this when ids change, so it is asked again at the end.
     die_with_launcher(!off.parent_death).map_err(stage("the parent's death signal"))?;
-    Ok(listener)
+    Ok(early)
+}
+
+/// Makes `/proc` and terminals in the launcher's scratch directory, the working directory.
+fn early_mounts(off: &DefenceOff) -> io::Result<Early> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private)?;
+    if off.pivot {
+        return Ok(Early {
+            proc: None,
+            terminals: None,
+        });
+    }
+    // Terminals of group 5, which is `tty` on every distribution.
+    let options = [("mode", "620"), ("gid", "5"), ("ptmxmode", "666")];
+    let terminals = Some(new_mount("devpts", &options)?);
+    if off.pid_namespace {
+        return Ok(Early {
+            proc: None,
+            terminals,
+        });
+    }
+    let proc = new_mount("proc", &[])?;
+    attach(&proc, "proc")?;
+    mask("proc", "dev/null")?;
+    Ok(Early {
+        proc: Some(proc),
+        terminals,
+    })
+}
+
+/// The rest, once the request is known. Gives the listening socket.
+pub(super) fn inside(
+    finish: &Finish,
+    early: Early,
+    mounts: Vec<OwnedFd>,
+) -> Result<Option<OwnedFd>, CreateError> {
+    root(finish, early, mounts).map_err(stage("the root directory"))?;
+    rustix::system::sethostname(finish.spec.hostname.as_bytes())
+        .map_err(|e| stage("the host name")(e.into()))?;
+    finish
+        .spec
+        .service_port
+        .map(listen)
+        .transpose()
+        .map_err(stage("the listener on the service port"))
 }
 
 fn become_root() -> io::Result<()> {
@@ -122,9 +164,7 @@ fn attach(mount: &OwnedFd, at: &str) -> io::Result<()> {
         .map_err(|e| io::Error::new(io::Error::from(e).kind(), format!("mounting {at}: {e}")))
 }
 
-fn root(finish: &Finish, mounts: Vec<OwnedFd>) -> io::Result<()> {
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", private)?;
+fn root(finish: &Finish, early: Early, mounts: Vec<OwnedFd>) -> io::Result<()> {
     if finish.spec.off.pivot {
         return Ok(());
     }
@@ -153,7 +193,7 @@ fn root(finish: &Finish, mounts: Vec<OwnedFd>) -> io::Result<()> {
         }
         attach(&mount, &at.target)?;
     }
-    furnish(finish, &host_proc)?;
+    furnish(finish, early, &host_proc)?;
     rustix::process::fchdir(&old)?;
     drop((host_proc, old));
     // The old root lies on top of the new one; once it is gone nothing of the host is left.
@@ -182,7 +222,7 @@ fn make_dir(path: &str) -> io::Result<()> {
 }
 
 /// `/proc`, terminals, and the few files that every program expects.
-fn furnish(finish: &Finish, host_proc: &OwnedFd) -> io::Result<()> {
+fn furnish(finish: &Finish, early: Early, host_proc: &OwnedFd) -> io::Result<()> {
     make_dir("/proc")?;
     if finish.spec.off.pid_namespace {
         let tree = rustix::mount::open_tree(
@@ -193,18 +233,12 @@ fn furnish(finish: &Finish, host_proc: &OwnedFd) -> io::Result<()> {
                 | rustix::mount::OpenTreeFlags::AT_RECURSIVE,
         )?;
         attach(&tree, "/proc")?;
-    } else {
-        attach(&new_mount("proc", &[])?, "/proc")?;
-        mask()?;
+    } else if let Some(proc) = &early.proc {
+        attach(proc, "/proc")?;
     }
-    // Terminals of group 5, which is `tty` on every distribution.
-    attach(
-        &new_mount(
-            "devpts",
-            &[("mode", "620"), ("gid", "5"), ("ptmxmode", "666")],
-        )?,
-        "/dev/pts",
-    )?;
+    if let Some(terminals) = &early.terminals {
+        attach(terminals, "/dev/pts")?;
+    }
     make_dir("/work")?;
     let hostname = &finish.spec.hostname;
     small_file("/etc/hostname", &format!("{hostname}\n"));
@@ -231,21 +265,22 @@ fn new_mount(kind: &str, options: &[(&str, &str)]) -> io::Result<OwnedFd> {
     rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(named)
 }
 
-fn mask() -> io::Result<()> {
+/// Covers parts of a `/proc` that is attached at `proc`, files by the device `null`.
+fn mask(proc: &str, null: &str) -> io::Result<()> {
     for name in MASKED_FILES {
-        let path = format!("/proc/{name}");
+        let path = format!("{proc}/{name}");
         if Path::new(&path).exists() {
-            rustix::mount::mount_bind("/dev/null", &path)?;
+            rustix::mount::mount_bind(null, &path)?;
         }
     }
-    let there = |name: &&&str| Path::new(&format!("/proc/{name}")).is_dir();
+    let there = |name: &&&str| Path::new(&format!("{proc}/{name}")).is_dir();
     for name in MASKED_DIRS.iter().filter(there) {
         let empty = new_mount("tmpfs", &[("size", "4k"), ("mode", "555")])?;
         sys::mount_setattr(empty.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, None)?;
-        attach(&empty, &format!("/proc/{name}"))?;
+        attach(&empty, &format!("{proc}/{name}"))?;
     }
     for name in READ_ONLY_DIRS.iter().filter(there) {
-        let path = format!("/proc/{name}");
+        let path = format!("{proc}/{name}");
         let flags = rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE
             | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = rustix::mount::open_tree(CWD, &path, flags)?;

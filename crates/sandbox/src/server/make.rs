@@ -8,7 +8,7 @@ use super::root::{self, Files};
 use super::{Held, Server, stage, userns};
 use crate::cgroup::Cgroup;
 use crate::error::CreateError;
-use crate::protocol::{Finish, LayerDir};
+use crate::protocol::{Begin, Finish, LayerDir};
 use crate::slots::Slot;
 use crate::spec::{DefenceOff, JailSpec, Root};
 use crate::sys::Cloned;
@@ -45,8 +45,9 @@ impl Made {
 }
 
 /// An init in its namespaces that waits to be told the rest.
-struct Half {
+pub(super) struct Half {
     slot: Slot,
+    userns: OwnedFd,
     setup: Channel,
     pid: i32,
     pidfd: OwnedFd,
@@ -88,7 +89,7 @@ fn check(server: &Server, spec: &JailSpec) -> Result<(), CreateError> {
 }
 
 pub(super) fn jail(
-    server: &Server,
+    server: &mut Server,
     spec: JailSpec,
     layer: Option<LayerDir>,
     init: Channel,
@@ -98,19 +99,28 @@ pub(super) fn jail(
         .map(|at| root::layer_dir(&server.config, &at.parent, &at.name))
         .transpose()
         .map_err(stage("the layer's directory"))?;
-    let half = half(server, &spec)?;
-    let userns = match spec.off.user_namespace {
-        true => None,
-        false => Some(userns::of(half.pid).map_err(stage("the user namespace"))?),
+    let ready = if spec.off.is_none() {
+        server.warm.pop()
+    } else {
+        None
     };
-    let base = root::base_of(&half.slot, &spec, &server.config);
-    let made = root::make(
-        &server.config,
-        &spec,
-        base,
-        userns.as_ref().map(AsFd::as_fd),
-        layer.as_deref(),
-    );
+    let half = match ready {
+        Some(half) => half,
+        None => half(server, &spec.off)?,
+    };
+    if !spec.off.cgroup
+        && let Err(e) = half.cgroup.limit(&spec.limits)
+    {
+        give_up(&half);
+        return Err(stage("the control group's limits")(e));
+    }
+    let userns = if spec.off.user_namespace {
+        None
+    } else {
+        Some(half.userns.as_fd())
+    };
+    let base = root::base_of(&half.slot, &spec.off, &server.config);
+    let made = root::make(&server.config, &spec, base, userns, layer.as_deref());
     let sent = made
         .map_err(stage("the root file system"))
         .and_then(|(mounts, files)| {
@@ -135,6 +145,7 @@ pub(super) fn jail(
                 pid,
                 pidfd,
                 cgroup,
+                userns: _,
             } = half;
             Ok(Made {
                 slot,
@@ -155,16 +166,20 @@ pub(super) fn jail(
 }
 
 /// Ends an init that will not be used, and removes its group.
-fn give_up(half: &Half) {
-    let killed = rustix::process::pidfd_send_signal(&half.pidfd, rustix::process::Signal::KILL);
+pub(super) fn give_up(half: &Half) {
+    end(&half.pidfd, &half.cgroup);
+}
+
+fn end(pidfd: &OwnedFd, cgroup: &Cgroup) {
+    let killed = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
     let reaped = rustix::process::waitid(
-        rustix::process::WaitId::PidFd(half.pidfd.as_fd()),
+        rustix::process::WaitId::PidFd(pidfd.as_fd()),
         rustix::process::WaitIdOptions::EXITED,
     );
     if let (Err(e), _) | (_, Err(e)) = (killed, reaped) {
         eprintln!("sandbox launcher: an unused init cannot be ended: {e}");
     }
-    for left in half.cgroup.remove() {
+    for left in cgroup.remove() {
         eprintln!("sandbox launcher: control group {} is left", left.display());
     }
 }
@@ -185,7 +200,8 @@ fn namespaces(off: &DefenceOff) -> u64 {
     u64::try_from(on).expect("positive flags")
 }
 
-fn half(server: &Server, spec: &JailSpec) -> Result<Half, CreateError> {
+/// Clones an init and lets it do what needs no request.
+pub(super) fn half(server: &Server, off: &DefenceOff) -> Result<Half, CreateError> {
     let slot = server
         .slots
         .take()
@@ -193,28 +209,28 @@ fn half(server: &Server, spec: &JailSpec) -> Result<Half, CreateError> {
         .ok_or(CreateError::NoSlot {
             slots: server.slots.count(),
         })?;
-    let limits = (!spec.off.cgroup).then_some(&spec.limits);
     let cgroup = server
         .hierarchy
-        .create(&format!("slot-{}", slot.base), limits)
+        .create(&format!("slot-{}", slot.base))
         .map_err(stage("the control group"))?;
     let (setup, theirs) = Channel::pair().map_err(stage("the init's channel"))?;
-    let warden = (!spec.off.user_namespace && !spec.off.init_guard).then(|| slot.warden());
+    let warden = (!off.user_namespace && !off.init_guard).then(|| slot.warden());
     let into = cgroup.clone_into().map(AsFd::as_fd);
-    match userns::clone_init(namespaces(&spec.off), into, warden) {
+    match userns::clone_init(namespaces(off), into, warden) {
         Ok(Cloned::Child) => crate::init::main(theirs),
         Ok(Cloned::Parent { pid, pidfd }) => {
-            let half = Half {
-                slot,
-                setup,
-                pid,
-                pidfd,
-                cgroup,
-            };
-            match complete(server, spec, &half) {
-                Ok(()) => Ok(half),
+            let base = root::base_of(&slot, off, &server.config);
+            match complete(base, off, pid, &cgroup, &setup) {
+                Ok(userns) => Ok(Half {
+                    slot,
+                    userns,
+                    setup,
+                    pid,
+                    pidfd,
+                    cgroup,
+                }),
                 Err(e) => {
-                    give_up(&half);
+                    end(&pidfd, &cgroup);
                     Err(stage("the init's ids or control group")(e))
                 }
             }
@@ -231,10 +247,18 @@ fn half(server: &Server, spec: &JailSpec) -> Result<Half, CreateError> {
     }
 }
 
-fn complete(server: &Server, spec: &JailSpec, half: &Half) -> io::Result<()> {
-    half.cgroup.adopt(half.pid)?;
-    if spec.off.user_namespace {
-        return Ok(());
+/// Sets the ids and the control group of a fresh init; its user namespace.
+fn complete(
+    base: u32,
+    off: &DefenceOff,
+    pid: i32,
+    cgroup: &Cgroup,
+    setup: &Channel,
+) -> io::Result<OwnedFd> {
+    cgroup.adopt(pid)?;
+    if !off.user_namespace {
+        userns::map_ids(pid, base)?;
     }
-    userns::map_ids(half.pid, root::base_of(&half.slot, spec, &server.config))
+    setup.send(&Begin { off: *off }, &[])?;
+    userns::of(pid)
 }

@@ -16,7 +16,7 @@ use rustix::mount::{
 use crate::facts::Usage;
 use crate::protocol::MountAt;
 use crate::slots::Slot;
-use crate::spec::{JailSpec, LauncherConfig, Root};
+use crate::spec::{DefenceOff, JailSpec, LauncherConfig, Root};
 use crate::sys;
 
 const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
@@ -61,7 +61,7 @@ pub(super) fn private_mounts(config: &LauncherConfig) -> io::Result<()> {
     let scratch = tmpfs(&[("size", "1m"), ("mode", "711")])?;
     attach(scratch.as_fd(), &dir)?;
     std::env::set_current_dir(&dir)?;
-    for name in ["up", "root", "dev"] {
+    for name in ["up", "root", "dev", "proc"] {
         std::fs::create_dir(name)?;
     }
     devices()
@@ -384,10 +384,10 @@ pub(super) fn used_bytes(upper: &impl AsFd) -> u64 {
 }
 
 /// The host ids of a slot, or the host's own.
-pub(super) fn base_of(slot: &Slot, spec: &JailSpec, config: &LauncherConfig) -> u32 {
-    if spec.off.user_namespace {
+pub(super) fn base_of(slot: &Slot, off: &DefenceOff, config: &LauncherConfig) -> u32 {
+    if off.user_namespace {
         0
-    } else if spec.off.slot_ids {
+    } else if off.slot_ids {
         config.id_base
     } else {
         slot.base

@@ -69,6 +69,35 @@ fn every_layer_is_in_force_and_each_can_be_seen_missing() {
 }
 
 #[test]
+fn a_jail_from_the_warm_pool_is_like_any_other() {
+    if launcher().is_none() {
+        return;
+    }
+    let config = sandbox::LauncherConfig {
+        warm: 2,
+        ..crate::common::config()
+    };
+    let launcher = Launcher::start(&config).unwrap();
+    let mut bases = Vec::new();
+    for round in 0..6 {
+        let jail = jail(&launcher, |s| s.limits.pids = 20 + round);
+        let facts = jail.facts().unwrap();
+        assert_eq!(facts.layers_in_force(), ALL);
+        assert_eq!(facts.uid_map[0].outside, jail.id_base());
+        assert_eq!(facts.cgroup.pids_max, Some(u64::from(20 + round)));
+        assert_eq!(
+            sh(&jail, "hostname; cat /work/* 2>/dev/null; echo x > /work/x").out,
+            "job\n"
+        );
+        bases.push(jail.id_base());
+        let residue = jail.destroy().unwrap();
+        assert!(residue.is_clean(), "{residue:?}");
+    }
+    // Two were ready before the first was asked for, so the slots alternate.
+    assert_ne!(bases[0], bases[1]);
+}
+
+#[test]
 fn facts_name_the_image_the_limits_and_the_masks() {
     let Some(launcher) = launcher() else { return };
     let facts = jail(&launcher, |_| {}).facts().unwrap();

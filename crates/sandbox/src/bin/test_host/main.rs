@@ -1,10 +1,16 @@
 //! The program that the integration tests re-exec as the launcher, and bind into jails to probe.
 
+mod bench;
 mod probes;
 
 fn main() {
     sandbox::dispatch_reexec();
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|w| w == "bench")
+        && let Err(e) = bench::run(&words[1..])
+    {
+        eprintln!("bench: {e}");
+    }
     if words.first().is_some_and(|w| w == "probe") {
         let rest: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
         match probes::run(&rest) {
