@@ -108,7 +108,14 @@ impl Blobs {
             }
         }
         let got = Digest::from_bytes(hash.finalize().into());
-        if got == *digest { Ok(()) } else { Err(BlobError::Mismatch { expected: *digest, got }) }
+        if got == *digest {
+            Ok(())
+        } else {
+            Err(BlobError::Mismatch {
+                expected: *digest,
+                got,
+            })
+        }
     }
 
     /// Removes a blob; absent is fine. The caller knows that nobody needs it.
