@@ -263,9 +263,9 @@ async fn watch(client: &Client, run: &RunRef, as_json: bool) -> anyhow::Result<E
     Ok(verdict(&last))
 }
 
+/// Whether a runner ever began it, so that it has a log.
 fn started(job: &Value) -> bool {
-    matches!(job["state"].as_str(), Some("running" | "finished"))
-        && job["attempt"].as_i64() > Some(0)
+    job["started_ms"].is_i64()
 }
 
 /// Prints logs so that no line is missed or repeated, one job at a time.
