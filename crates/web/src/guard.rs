@@ -269,10 +269,10 @@ async fn admit(
             // The body says on what; the handler asks again with it.
             None => (None, Resource::Instance),
         };
-        let action = if entry.target == Target::InBody {
-            Action::RepoList
-        } else {
-            entry.action
+        let action = match entry.target {
+            // At least somebody: the handler asks for the action itself once it knows on what.
+            Target::InBody => Action::AccountRead,
+            _ => entry.action,
         };
         judge(&worker, &who, &principal, action, &resource)
             .map_err(|denied| told(&principal, entry.kind, denied))?;

@@ -39,3 +39,6 @@ pub use push::{RecordError, Recovered, recover};
 pub use routes::{control_router, router};
 pub use serve::{serve, serve_control};
 pub use state::{App, AppParts};
+
+#[cfg(test)]
+mod tests;

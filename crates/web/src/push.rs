@@ -7,7 +7,7 @@
 
 use std::error::Error;
 use std::io::{self, Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use audit::Who;
 use forge::{Oid, RefUpdate as IntentRef, Repo};
@@ -74,6 +74,7 @@ pub(crate) fn receive(
 ) -> Result<(), PushFault> {
     let app = &ctx.app;
     let repository = app.repository(repo.id)?;
+    settle_leftovers(app);
     let received = git::receive_pack(&repository, input, &limits(app), &mut |_| {});
     let mut received = match received {
         Ok(received) => received,
@@ -159,7 +160,15 @@ fn take(
     let repository = Arc::clone(received.repository());
     let outcomes = git::update_refs(&repository, updates, received.capabilities.atomic);
     received.settle(updates, &outcomes);
-    finish(app, who, &repository, &begun, updates, &outcomes)?;
+    if let Err(error) = finish(app, who, &repository, &begun, updates, &outcomes) {
+        // The refs stand; the rows do not say so yet. The next push, or the next start, does it.
+        app.0
+            .unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(begun.push);
+        return Err(error);
+    }
     Ok(messages(
         app,
         repo,
@@ -245,6 +254,32 @@ fn finish(
         release(tx, app, begun.push, &refused)
     })?;
     Ok(())
+}
+
+/// Settles the pushes of this process whose second transaction failed, as on a full disk.
+fn settle_leftovers(app: &App) {
+    let left = std::mem::take(
+        &mut *app
+            .0
+            .unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner),
+    );
+    for push in left {
+        let settled = app.store.write(|tx| {
+            settle_one(tx, app, push, &mut |repo, name| {
+                look(&*app.repository(repo)?, name)
+            })
+        });
+        if let Err(error) = settled {
+            tracing::error!(%push, error = %chain(&error), "a push is still not settled");
+            app.0
+                .unsettled
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(push);
+        }
+    }
 }
 
 /// Lets the runs of a push go, save those whose ref was not moved.

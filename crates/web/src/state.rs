@@ -53,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) hub: Hub,
     pub(crate) git_slots: Arc<Semaphore>,
     pub(crate) counters: crate::metrics::Counters,
+    /// Pushes whose refs have moved and whose end could not be written.
+    pub(crate) unsettled: Mutex<Vec<vocab::PushId>>,
     repos: Mutex<HashMap<RepoId, Arc<Repository>>>,
     stopping: watch::Sender<bool>,
 }
@@ -84,6 +86,7 @@ impl App {
             hub,
             git_slots,
             counters: crate::metrics::Counters::default(),
+            unsettled: Mutex::default(),
             repos: Mutex::default(),
             stopping: watch::channel(false).0,
         }))
