@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use runner::executor::{
     AttemptSpec, Ended, ExecSpec, Executor, ExecutorError, Exit, Facts, Layer, Limit, LiveProcess,
@@ -300,7 +301,11 @@ impl Process for EmbeddedProcess {
             Signal::Terminate => 15,
             Signal::Kill => 9,
         };
-        self.0.kill(number).map_err(|e| gone(e.to_string()))
+        match self.0.kill(number) {
+            // Nobody is left to hear it.
+            Err(_) if self.0.wait(Some(Duration::ZERO)).is_some() => Ok(()),
+            sent => sent.map_err(|e| gone(e.to_string())),
+        }
     }
 }
 
@@ -315,6 +320,17 @@ fn file_error(what: &'static str, path: &str, error: FileError) -> SandboxError 
             limit: max_bytes,
         },
         FileError::Exec(ExecError::JailLost) => gone(error.to_string()),
+        // An archive fails at one of its entries.
+        FileError::Failed {
+            what: inner,
+            path: entry,
+            why,
+            ..
+        } if entry != path => SandboxError::File {
+            what,
+            path: path.to_owned(),
+            reason: format!("{inner} {entry}: {why}"),
+        },
         FileError::Failed { why, .. } => SandboxError::File {
             what,
             path: path.to_owned(),

@@ -1,5 +1,6 @@
 //! Who a job's programs run as: the image's user, as ids.
 
+use crate::environment::WORK;
 use crate::executor::{SandboxError, User};
 use crate::job::Job;
 
@@ -29,8 +30,10 @@ impl Job<'_> {
             reason: format!("'{asked}' is not there; name it by number in the image"),
         })?;
         self.user = user;
-        if let Some(home) = home {
-            self.paths.home = home;
+        if let Some(home) = home
+            && self.image_env.get("HOME").is_none()
+        {
+            self.image_env.set("HOME", &home);
         }
         self.sandbox()
             .mkdir(crate::environment::WORK, 0o777, User::default())

@@ -11,7 +11,6 @@ pub(crate) struct Paths {
     pub(crate) temp: String,
     pub(crate) tool_cache: String,
     pub(crate) event: String,
-    pub(crate) home: String,
 }
 
 /// All that the runner makes inside stands below this.

@@ -255,7 +255,10 @@ impl<'a> Job<'a> {
             .timeout_minutes
             .map(minutes)
             .unwrap_or(Duration::MAX);
-        let deadline = watch.since.elapsed() + order.limits.timeout.min(minutes);
+        let deadline = watch
+            .since
+            .elapsed()
+            .saturating_add(order.limits.timeout.min(minutes));
         Self {
             order,
             spec,
@@ -347,7 +350,6 @@ fn paths(order: &JobOrder, image_env: &Env) -> Paths {
         temp: format!("{WORK}/_temp"),
         tool_cache: tool_cache.to_owned(),
         event: format!("{WORK}/_temp/_github_workflow/event.json"),
-        home: image_env.get("HOME").unwrap_or("/root").to_owned(),
     }
 }
 

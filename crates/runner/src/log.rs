@@ -42,8 +42,23 @@ impl<'a> Log<'a> {
     /// The same log with the observer and clock as the caller knows them, so that it can outlive
     /// the sandbox.
     pub(crate) fn outliving<'b>(self, observer: &'b dyn Observer, clock: &'b Clock) -> Log<'b> {
-        let Self { masker, size, first_output, annotations, counts, .. } = self;
-        Log { observer, clock, masker, size, first_output, annotations, counts }
+        let Self {
+            masker,
+            size,
+            first_output,
+            annotations,
+            counts,
+            ..
+        } = self;
+        Log {
+            observer,
+            clock,
+            masker,
+            size,
+            first_output,
+            annotations,
+            counts,
+        }
     }
 
     pub(crate) fn now(&self) -> SystemTime {

@@ -297,7 +297,11 @@ impl<'a> Job<'a> {
     /// From now on only steps that ask for it run, and only for so long.
     fn begin_cleanup(&mut self, progress: Progress) {
         self.progress = progress;
-        self.deadline = self.watch.since.elapsed() + self.order.grace.cleanup;
+        self.deadline = self
+            .watch
+            .since
+            .elapsed()
+            .saturating_add(self.order.grace.cleanup);
     }
 
     /// Whether what runs now is cleaning up after a cancellation or the end of the job's time.

@@ -85,6 +85,7 @@ fn files_go_in_and_out_and_stay_inside() {
     let Some(executor) = executor() else { return };
     let sandbox = executor.prepare(&attempt()).unwrap();
     let owner = User { uid: 5, gid: 6 };
+    sandbox.remove("/work").unwrap();
     sandbox.mkdir("/work", 0o777, User::default()).unwrap();
     sandbox
         .unpack_tar("/work/a", archive(&[("x/y", "text")]), owner)
