@@ -11,7 +11,7 @@ use std::sync::PoisonError;
 use crate::ids::IdSet;
 use crate::pack::{self, PackError, PackPlan};
 use crate::receive::QuarantineDir;
-use crate::repo::Repository;
+use crate::repo::{PACKS_AT_MOST, Repository};
 
 /// What a consolidation did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,16 @@ impl Repository {
     /// How many packs there are. Above about 50, [`Repository::consolidate`] is worth its while.
     pub fn pack_count(&self) -> io::Result<usize> {
         Ok(self.packs.get(&self.dir, self.hash)?.packs.len())
+    }
+
+    /// The last resort of a push: the object database cannot hold any number of packs.
+    pub(crate) fn keep_packs_few(&self) -> io::Result<()> {
+        if self.pack_count()? < PACKS_AT_MOST {
+            return Ok(());
+        }
+        self.consolidate(PACKS_AT_MOST / 4)
+            .map(drop)
+            .map_err(io::Error::other)
     }
 
     /// Merges small packs into one when there are more than `max_packs`. Fetches and pushes go on

@@ -114,13 +114,23 @@ pub(crate) struct Found<'a> {
 
 impl Objects {
     pub(crate) fn new(repo: &Repository, fresh: Option<Arc<Bundle>>) -> Self {
-        let mut main = Cache::from(repo.store.to_handle_arc())
+        // Packs may be unloaded: nothing here keeps a pack's number, and pinned packs would use up
+        // the store's slots for good.
+        let main = Cache::from(repo.store.to_handle_arc())
             .with_pack_cache(|| Box::new(MemoryCappedHashmap::new(DELTA_CACHE_BYTES)));
-        main.prevent_pack_unload();
         Self {
             main,
             fresh: fresh.map(Fresh::new),
             hash: repo.hash,
+        }
+    }
+
+    /// The same, without a quarantine, for a helping thread.
+    pub(crate) fn for_another_thread(&self) -> Self {
+        Self {
+            main: self.main.clone(),
+            fresh: None,
+            hash: self.hash,
         }
     }
 
@@ -245,7 +255,7 @@ impl Objects {
     }
 }
 
-pub(crate) fn database(id: &oid, source: gix::Error) -> ReadError {
+fn database(id: &oid, source: gix::Error) -> ReadError {
     ReadError::Database {
         id: id.to_owned(),
         source,

@@ -18,8 +18,12 @@ use crate::pack::PackSetCache;
 use crate::refname;
 use crate::refs::{Head, RefCache, RefSnapshot};
 
-/// How many packs one repository may hold while open. Consolidation keeps far below it.
-const PACK_SLOTS: u16 = 4096;
+/// How many packs one repository may hold while open; about 130 bytes each. Consolidation keeps
+/// far below it.
+const PACK_SLOTS: u16 = 1024;
+
+/// With so many packs a push consolidates before it begins, should nobody have done it before.
+pub(crate) const PACKS_AT_MOST: usize = 256;
 
 /// The largest single object that is ever decoded, whatever wrote it.
 pub(crate) const MAX_DECODED_BYTES: usize = 1 << 30;

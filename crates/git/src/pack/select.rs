@@ -5,17 +5,19 @@
 //! tree reads only the directories that changed.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gix::hash::ObjectId;
+use gix::hashtable::sync::ObjectIdMap;
 use gix::objs::Kind;
-use gix_pack::data::output::count::objects as count_objects;
-use gix_pack::data::output::count::objects::{ObjectExpansion, Options};
 
 use crate::ids::{IdMap, IdSet};
-use crate::objects::{Objects, ReadError, database};
+use crate::objects::{Objects, ReadError};
 use crate::parse;
 use crate::walk::{self, Difference};
+
+/// So many commits a thread takes at a time.
+const CHUNK: usize = 32;
 
 /// What a partial clone leaves out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,34 +101,97 @@ pub(crate) fn select(objects: &Objects, what: &Selection<'_>) -> Result<Selected
     Ok(walk.out)
 }
 
+/// Everything reachable from the commits: each tree is read once, by whichever thread meets it
+/// first.
 fn select_whole(objects: &Objects, what: &Selection<'_>) -> Result<Selected, ReadError> {
-    let ids: Vec<ObjectId> = what
-        .commits
-        .commits
-        .iter()
-        .map(|(id, _)| *id)
-        .chain(what.others.iter().copied())
-        .collect();
-    let first = ids.first().copied().unwrap_or(objects.hash().null());
-    let threads = if ids.len() < 256 { 1 } else { what.threads };
-    let options = Options {
-        thread_limit: Some(threads),
-        chunk_size: 32,
-        input_object_expansion: ObjectExpansion::TreeContents,
+    let commits = &what.commits.commits;
+    let threads = if commits.len() < 256 {
+        1
+    } else {
+        what.threads.max(1)
     };
-    let progress = gix::progress::Discard;
-    let (counts, _) = count_objects(
-        objects.main().clone(),
-        Box::new(ids.into_iter().map(Ok)),
-        &progress,
-        &AtomicBool::new(false),
-        options,
-    )
-    .map_err(|source| database(&first, source))?;
-    Ok(Selected {
-        ids: counts.into_iter().map(|count| count.id).collect(),
-        had: IdSet::default(),
-    })
+    let seen = ObjectIdMap::default();
+    let cursor = AtomicUsize::new(0);
+    let walk = |objects: &Objects| -> Result<Vec<ObjectId>, ReadError> {
+        let mut out = Vec::new();
+        let mut buf = Vec::new();
+        loop {
+            let start = cursor.fetch_add(CHUNK, Ordering::Relaxed);
+            let Some(chunk) = commits.get(start..(start + CHUNK).min(commits.len())) else {
+                return Ok(out);
+            };
+            for (_, links) in chunk {
+                whole_tree(objects, links.tree, &seen, &mut out, &mut buf)?;
+            }
+            if chunk.is_empty() {
+                return Ok(out);
+            }
+        }
+    };
+    let mut parts = Vec::new();
+    if threads == 1 {
+        parts.push(walk(objects)?);
+    } else {
+        let handles: Vec<Objects> = (0..threads).map(|_| objects.for_another_thread()).collect();
+        let walk = &walk;
+        let done: Vec<_> = std::thread::scope(|scope| {
+            let running: Vec<_> = handles
+                .into_iter()
+                .map(|own| scope.spawn(move || walk(&own)))
+                .collect();
+            running
+                .into_iter()
+                .map(|t| {
+                    t.join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
+                .collect()
+        });
+        for part in done {
+            parts.push(part?);
+        }
+    }
+    let mut selected = Selected::default();
+    selected.ids.extend(commits.iter().map(|(id, _)| *id));
+    selected.ids.extend(parts.into_iter().flatten());
+    let mut buf = Vec::new();
+    for id in what.others {
+        match objects.header(id)?.0 {
+            Kind::Tree => whole_tree(objects, *id, &seen, &mut selected.ids, &mut buf)?,
+            _ if seen.insert(*id, ()).is_none() => selected.ids.push(*id),
+            _ => {}
+        }
+    }
+    Ok(selected)
+}
+
+fn whole_tree(
+    objects: &Objects,
+    root: ObjectId,
+    seen: &ObjectIdMap<()>,
+    out: &mut Vec<ObjectId>,
+    buf: &mut Vec<u8>,
+) -> Result<(), ReadError> {
+    if seen.insert(root, ()).is_some() {
+        return Ok(());
+    }
+    let mut todo = vec![root];
+    while let Some(tree) = todo.pop() {
+        out.push(tree);
+        let data = objects.find_kind(&tree, Kind::Tree, buf)?;
+        for entry in parse::tree_entries(data, objects.hash()) {
+            let entry = entry.map_err(|what| damaged(tree, what))?;
+            if entry.is_commit() || seen.insert(entry.id.to_owned(), ()).is_some() {
+                continue;
+            }
+            if entry.is_tree() {
+                todo.push(entry.id.to_owned());
+            } else {
+                out.push(entry.id.to_owned());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A tree to compare with, and whether the reader has it (or gets it in this same pack).

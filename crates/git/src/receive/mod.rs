@@ -227,6 +227,7 @@ impl Received {
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), Refusal> {
         if self.commands.iter().any(|c| c.new.is_some()) {
+            self.repo.keep_packs_few().map_err(Refusal::Disk)?;
             let main = self.repo.objects();
             self.quarantine = ingest::ingest(&self.repo, main.main(), input, limits, progress)?;
         }

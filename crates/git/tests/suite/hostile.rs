@@ -683,3 +683,41 @@ fn a_push_is_readable_before_it_is_visible_and_leaves_nothing_when_dropped() -> 
     drop(received);
     site.check()
 }
+
+#[test]
+fn a_repository_takes_more_pushes_than_it_can_hold_packs() -> Result {
+    let site = Site::new()?;
+    let repo = site.repo()?;
+    // A reader that never goes away pins what it may have seen.
+    let reader = repo.objects();
+    let s = small()?;
+    let tree = hash(Kind::Tree, &s.tree)?;
+    let limits = git::ReceiveLimits::default();
+    let mut old: Option<ObjectId> = None;
+    for n in 0..1500 {
+        let commit = commit_of(tree, old.as_slice());
+        let new = hash(Kind::Commit, &commit)?;
+        let pack = if n == 0 {
+            pack_of(&[
+                (Kind::Commit, &commit),
+                (Kind::Tree, &s.tree),
+                (Kind::Blob, s.blob),
+            ])?
+        } else {
+            pack_of(&[(Kind::Commit, &commit)])?
+        };
+        let before = old.map_or(ZERO.to_owned(), |id| id.to_string());
+        let mut body = pkt(&format!("{before} {new} refs/heads/main\0report-status"));
+        body.extend_from_slice(b"0000");
+        body.extend(pack);
+        let mut received = git::receive_pack(&repo, &mut body.as_slice(), &limits, &mut |_| {})?;
+        let done = received.commit()?;
+        assert_eq!(done[0].1, git::RefOutcome::Done, "push {n}");
+        assert!(reader.contains(&new), "push {n}");
+        old = Some(new);
+    }
+    assert!(repo.pack_count()? <= 256);
+    let clone = site.clone_to("c", &[])?;
+    assert_eq!(clone.git(&["rev-list", "--count", "HEAD"])?, "1500");
+    site.check()
+}
