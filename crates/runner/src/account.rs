@@ -35,8 +35,9 @@ impl Job<'_> {
         {
             self.image_env.set("HOME", &home);
         }
-        self.sandbox()
-            .mkdir(crate::environment::WORK, 0o777, User::default())
+        // A sandbox may come with the folder, as root's.
+        self.sandbox().remove(WORK)?;
+        self.sandbox().mkdir(WORK, 0o777, User::default())
     }
 }
 

@@ -246,12 +246,12 @@ impl runner::Source for Wheel {
         ];
         let wheel = stored_zip(&files);
         let mut header = tar::Header::new_gnu();
-        header.set_size(u64::try_from(wheel.len()).unwrap());
+        header.set_size(u64::try_from(wheel.len()).expect("it is small"));
         header.set_mode(0o644);
         let mut tar = tar::Builder::new(out);
         tar.append_data(&mut header, "demo-1.0-py3-none-any.whl", wheel.as_slice())
-            .unwrap();
-        tar.finish().unwrap();
+            .expect("it is small");
+        tar.finish().expect("it is small");
         Ok(runner::CheckedOut {
             commit: String::new(),
             reference: String::new(),
@@ -266,13 +266,19 @@ fn stored_zip(files: &[(String, String)]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut central = Vec::new();
     for (name, text) in files {
-        let at = u32::try_from(out.len()).unwrap();
-        let size = u32::try_from(text.len()).unwrap().to_le_bytes();
+        let at = u32::try_from(out.len()).expect("it is small");
+        let size = u32::try_from(text.len())
+            .expect("it is small")
+            .to_le_bytes();
         let mut common = vec![20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
         common.extend_from_slice(&crc32(text.as_bytes()).to_le_bytes());
         common.extend_from_slice(&size);
         common.extend_from_slice(&size);
-        common.extend_from_slice(&u16::try_from(name.len()).unwrap().to_le_bytes());
+        common.extend_from_slice(
+            &u16::try_from(name.len())
+                .expect("it is small")
+                .to_le_bytes(),
+        );
         common.extend_from_slice(&[0, 0]);
         out.extend_from_slice(b"PK\x03\x04");
         out.extend_from_slice(&common);
@@ -284,9 +290,13 @@ fn stored_zip(files: &[(String, String)]) -> Vec<u8> {
         central.extend_from_slice(&at.to_le_bytes());
         central.extend_from_slice(name.as_bytes());
     }
-    let count = u16::try_from(files.len()).unwrap().to_le_bytes();
-    let start = u32::try_from(out.len()).unwrap().to_le_bytes();
-    let length = u32::try_from(central.len()).unwrap().to_le_bytes();
+    let count = u16::try_from(files.len())
+        .expect("it is small")
+        .to_le_bytes();
+    let start = u32::try_from(out.len()).expect("it is small").to_le_bytes();
+    let length = u32::try_from(central.len())
+        .expect("it is small")
+        .to_le_bytes();
     out.extend_from_slice(&central);
     out.extend_from_slice(b"PK\x05\x06\0\0\0\0");
     for field in [&count[..], &count, &length, &start, &[0, 0]] {

@@ -44,7 +44,7 @@ fn archive(entries: &[(&str, &str)]) -> OwnedFd {
         // Written by hand, because the library refuses to write names that leave the folder.
         let mut header = tar::Header::new_gnu();
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
-        header.set_size(u64::try_from(text.len()).unwrap());
+        header.set_size(u64::try_from(text.len()).expect("it is small"));
         header.set_mode(0o644);
         header.set_cksum();
         tar.extend_from_slice(header.as_bytes());
@@ -52,8 +52,8 @@ fn archive(entries: &[(&str, &str)]) -> OwnedFd {
         tar.resize(tar.len().next_multiple_of(512), 0);
     }
     tar.resize(tar.len() + 1024, 0);
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    writer.write_all(&tar).unwrap();
+    let (reader, mut writer) = std::io::pipe().expect("it is small");
+    writer.write_all(&tar).expect("it is small");
     reader.into()
 }
 

@@ -6,5 +6,6 @@ mod actions;
 mod common;
 mod ends;
 mod executor;
+mod images;
 mod receipts;
 mod steps;
