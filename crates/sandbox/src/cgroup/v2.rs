@@ -15,6 +15,9 @@ use crate::spec::Limits;
 
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
+/// Where a delegated unit's own processes live, so that its group may have children.
+const LEAF: &str = "/cofferdam-launcher";
+
 /// The parent of all jails.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -57,13 +60,14 @@ impl Tree {
         let own_dir = mount.join(own.trim_start_matches('/'));
         let dir = match parent {
             Some(path) => mount.join(path.trim_start_matches('/')),
+            // An earlier launcher of this unit moved everything to the leaf.
+            None if own.ends_with(LEAF) => own_dir.with_file_name("jails"),
             None if own != "/" && alone(&own_dir)? => {
-                let leaf = own_dir.join("launcher");
+                let leaf = own_dir.join(LEAF.trim_start_matches('/'));
                 std::fs::create_dir_all(&leaf)?;
                 for pid in members(&own_dir)? {
                     put(&leaf, "cgroup.procs", &pid.to_string())?;
                 }
-                enable(&own_dir)?;
                 own_dir.join("jails")
             }
             None => mount.join("cofferdam"),

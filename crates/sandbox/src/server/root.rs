@@ -158,8 +158,15 @@ pub(super) fn allowed(config: &LauncherConfig, path: &Path) -> io::Result<PathBu
 /// A detached, idmapped copy of a host directory or file.
 fn shown(path: &Path, attributes: u64, userns: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     let tree = clone_tree(path)?;
-    sys::mount_setattr(tree.as_fd(), attributes | NODEV, 0, userns)
-        .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+    sys::mount_setattr(tree.as_fd(), attributes | NODEV, 0, userns).map_err(|e| {
+        let why = match e.raw_os_error() {
+            Some(libc::EINVAL) => "its file system cannot show files with other owners under this \
+                                   kernel; keep the data on ext4, xfs or btrfs"
+                .to_owned(),
+            _ => e.to_string(),
+        };
+        io::Error::new(e.kind(), format!("{}: {why}", path.display()))
+    })?;
     Ok(tree)
 }
 
