@@ -325,8 +325,8 @@ pub(crate) enum Workflow {
     /// Check workflow files; prints path:line:col: message, exits 1 if any is wrong
     #[command(after_help = "Example:\n  cofferdam workflow check .github/workflows/")]
     Check {
-        /// Files, or directories to look through
-        #[arg(required = true)]
+        /// Files, working trees, or directories to look through
+        #[arg(default_value = ".")]
         paths: Vec<PathBuf>,
     },
     /// Evaluate one expression and print {"kind":…,"value":…}

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use pool::Provider;
+use pool::{Named, Provider};
 use queue::Claimed;
 use runner::executor::ImageFacts;
 use runner::{CheckedOut, CheckoutRequest, Secret, Source, SourceError};
@@ -49,8 +49,19 @@ impl Provider for Local {
         Ok(Arc::new(WorkTree(self.tree.clone())))
     }
 
-    fn secrets(&self, _claimed: &Claimed) -> Result<Vec<(String, Secret)>, String> {
-        Ok(self.secrets.clone())
+    fn secrets(&self, claimed: &Claimed) -> Result<Vec<(String, Secret)>, String> {
+        let named = pool::secrets_named(&claimed.spec);
+        let wanted = |name: &String| match &named {
+            None => false,
+            Some(Named::All) => true,
+            Some(Named::These(names)) => names.contains(name),
+        };
+        Ok(self
+            .secrets
+            .iter()
+            .filter(|(name, _)| wanted(name))
+            .cloned()
+            .collect())
     }
 }
 

@@ -133,7 +133,8 @@ impl Appliance {
 }
 
 /// Which secrets a job's own text asks for.
-enum Named {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Named {
     /// Those of these names.
     These(Vec<String>),
     /// It uses the context as a whole, or by computed names.
@@ -142,7 +143,8 @@ enum Named {
 
 /// The secrets that the job's expressions name; `None` when they name none. A job is given no
 /// other, so that what it cannot use it cannot lose.
-fn secrets_named(spec: &workflow::JobSpec) -> Option<Named> {
+#[must_use]
+pub fn secrets_named(spec: &workflow::JobSpec) -> Option<Named> {
     let text = serde_json::to_string(spec)
         .unwrap_or_default()
         .to_ascii_lowercase();
@@ -172,4 +174,43 @@ fn secrets_named(spec: &workflow::JobSpec) -> Option<Named> {
     names.sort();
     names.dedup();
     (!names.is_empty()).then_some(Named::These(names))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(step: &str) -> workflow::JobSpec {
+        let text =
+            format!("on: push\njobs:\n  a:\n    runs-on: x\n    steps:\n      - run: {step}\n");
+        let workflow =
+            workflow::parse("w.yml", text.as_bytes(), &workflow::Limits::default()).unwrap();
+        let contexts = workflow::Contexts::new(workflow::Status::of_needs([], [], false));
+        let job = &workflow.jobs[0];
+        let mut legs = workflow::expand(&workflow, job, &contexts).unwrap();
+        workflow::JobSpec::new(&workflow, job, legs.remove(0))
+    }
+
+    #[test]
+    fn a_job_is_given_the_secrets_it_names_and_no_other() {
+        let named = |step: &str| secrets_named(&spec(&json!(step).to_string()));
+        assert_eq!(named("echo no secrets here, my_secrets.X neither"), None);
+        let these = |names: &[&str]| {
+            Some(Named::These(
+                names.iter().map(|n| (*n).to_owned()).collect(),
+            ))
+        };
+        assert_eq!(
+            named("echo ${{ secrets.key }} ${{ Secrets . KEY }}"),
+            these(&["KEY"])
+        );
+        assert_eq!(
+            named("echo ${{ secrets.B }}${{ secrets.A }}"),
+            these(&["A", "B"])
+        );
+        assert_eq!(named("echo ${{ toJSON(secrets) }}"), Some(Named::All));
+        assert_eq!(named("echo ${{ secrets['K'] }}"), Some(Named::All));
+    }
 }

@@ -15,7 +15,7 @@ mod recorder;
 mod source;
 mod unpack;
 
-pub use appliance::{Appliance, OpenRepo};
+pub use appliance::{Appliance, Named, OpenRepo, secrets_named};
 pub use config::PoolConfig;
 pub use dispatcher::{Busy, Parts, Pool, Snapshot};
 pub use embedded::{Embedded, SERVICE_PORT};

@@ -75,6 +75,12 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         files.push(path.to_owned());
         return Ok(());
     }
+    // The root of a tree: only its workflows are workflows.
+    let known = workflow::WORKFLOW_DIRS.iter().map(|dir| path.join(dir));
+    let known: Vec<PathBuf> = known.filter(|dir| dir.is_dir()).collect();
+    if !known.is_empty() {
+        return known.iter().try_for_each(|dir| collect(dir, files));
+    }
     let mut entries = fs::read_dir(path)
         .with_context(look)?
         .collect::<Result<Vec<_>, _>>()
