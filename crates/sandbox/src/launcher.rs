@@ -21,7 +21,8 @@ use crate::wire::Channel;
 #[derive(Debug)]
 pub struct Launcher {
     channel: Option<Channel>,
-    child: Mutex<Child>,
+    /// None when the launcher is a service that was connected to.
+    child: Option<Mutex<Child>>,
 }
 
 impl Launcher {
@@ -42,28 +43,52 @@ impl Launcher {
             .stderr(Stdio::inherit())
             .spawn()
             .map_err(spawn)?;
-        let launcher = Self {
+        Self {
             channel: Some(ours),
-            child: Mutex::new(child),
+            child: Some(Mutex::new(child)),
+        }
+        .greeted(config)
+    }
+
+    /// Connects to the launcher service ([`crate::listen`]) at `path`. Its settings count; this
+    /// process needs no privileges.
+    pub fn connect(path: &Path) -> Result<Self, StartError> {
+        let connect = || -> std::io::Result<Channel> {
+            let flags = rustix::net::SocketFlags::CLOEXEC;
+            let socket = rustix::net::socket_with(
+                rustix::net::AddressFamily::UNIX,
+                rustix::net::SocketType::SEQPACKET,
+                flags,
+                None,
+            )?;
+            rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(path)?)?;
+            Ok(Channel::from(socket))
         };
-        let channel = launcher.channel.as_ref().expect("just made");
+        let channel = connect().map_err(StartError::Ended)?;
+        Self {
+            channel: Some(channel),
+            child: None,
+        }
+        .greeted(&LauncherConfig::new())
+    }
+
+    fn greeted(self, config: &LauncherConfig) -> Result<Self, StartError> {
+        let channel = self.channel.as_ref().expect("set until it is dropped");
         channel
             .send(&ToLauncher::Hello(config.clone()), &[])
             .map_err(StartError::Ended)?;
         match channel.recv::<Hello>().map_err(StartError::Ended)? {
-            Some((Hello::Ready, _)) => Ok(launcher),
+            Some((Hello::Ready, _)) => Ok(self),
             Some((Hello::Refused(why), _)) => Err(StartError::Refused { why }),
             None => Err(StartError::Ended(io::ErrorKind::UnexpectedEof.into())),
         }
     }
 
-    /// Process id of the launcher.
+    /// Process id of the launcher; none of a service that was connected to.
     #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .id()
+    pub fn pid(&self) -> Option<u32> {
+        let child = self.child.as_ref()?;
+        Some(child.lock().unwrap_or_else(PoisonError::into_inner).id())
     }
 
     /// Makes a jail: fresh namespaces, control group and ids, nothing running in it but its init.
@@ -147,7 +172,8 @@ impl Launcher {
 impl Drop for Launcher {
     fn drop(&mut self) {
         drop(self.channel.take());
-        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(child) = &mut self.child else { return };
+        let child = child.get_mut().unwrap_or_else(PoisonError::into_inner);
         // It ends by itself when the channel closes; waiting only reaps it.
         if let Err(e) = child.wait() {
             debug_assert!(false, "the launcher cannot be reaped: {e}");

@@ -46,6 +46,7 @@ pub use jail::{Exec, Jail, pipe};
 pub use launcher::Launcher;
 pub use probe::probe;
 pub use reexec::dispatch_reexec;
+pub use server::listen;
 pub use spec::{
     DefenceOff, ExecSpec, ExitStatus, IDS_PER_SLOT, JailSpec, LandlockRules, LauncherConfig,
     Limits, ReadOnlyBind, Root,

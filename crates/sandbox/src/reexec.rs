@@ -16,7 +16,7 @@ pub fn dispatch_reexec() {
         return;
     }
     match channel_on_stdin() {
-        Ok(channel) => server::run(channel),
+        Ok(channel) => server::run(channel, None),
         Err(e) => {
             eprintln!("sandbox launcher: {e}; it is not meant to be started by hand");
             std::process::exit(70);

@@ -3,11 +3,14 @@
 //! One thread and one event loop; nothing in it waits for a jail. Searching for what a jail left
 //! is done by a short-lived child of its own.
 
+mod listen;
 mod make;
 mod observe;
 mod root;
 mod sweep;
 mod userns;
+
+pub use listen::listen;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -69,9 +72,10 @@ enum Event {
     SweepEnded(usize),
 }
 
-/// Serves on the socket until its other end closes. Never returns.
-pub(crate) fn run(channel: Channel) -> ! {
-    let code = match serve(channel) {
+/// Serves on the socket until its other end closes. Never returns. With `settings` those count,
+/// whatever the caller says: it may have fewer rights than this process.
+pub(crate) fn run(channel: Channel, settings: Option<&LauncherConfig>) -> ! {
+    let code = match serve(channel, settings) {
         Ok(()) => 0,
         Err(e) => {
             eprintln!("sandbox launcher: {e}");
@@ -82,10 +86,11 @@ pub(crate) fn run(channel: Channel) -> ! {
     std::process::exit(code);
 }
 
-fn serve(channel: Channel) -> io::Result<()> {
-    let Some((ToLauncher::Hello(config), _)) = channel.recv()? else {
+fn serve(channel: Channel, settings: Option<&LauncherConfig>) -> io::Result<()> {
+    let Some((ToLauncher::Hello(asked), _)) = channel.recv()? else {
         return Ok(());
     };
+    let config = settings.cloned().unwrap_or(asked);
     let mut server = match Server::prepare(config, channel) {
         Ok(server) => server,
         Err((channel, why)) => return channel.send(&Hello::Refused(why), &[]),

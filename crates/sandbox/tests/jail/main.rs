@@ -4,6 +4,7 @@
 
 mod basics;
 mod common;
+mod host;
 mod layers;
 mod limits;
 mod proofs;

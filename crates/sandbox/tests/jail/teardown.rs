@@ -154,7 +154,7 @@ fn killing_the_launcher_ends_every_job() {
         })
         .unwrap();
     let init_ends = wait_end(jail.init_pid());
-    kill(launcher.pid());
+    kill(launcher.pid().unwrap());
     init_ends();
     assert_eq!(exec.wait(None), Some(sandbox::ExitStatus::JailLost));
     // The control: without the layer the jail goes on without its launcher.
@@ -162,8 +162,8 @@ fn killing_the_launcher_ends_every_job() {
     let mut spec = spec();
     spec.off.parent_death = true;
     let bare = bare_launcher.create(&spec).unwrap();
-    let launcher_ends = wait_end(bare_launcher.pid());
-    kill(bare_launcher.pid());
+    let launcher_ends = wait_end(bare_launcher.pid().unwrap());
+    kill(bare_launcher.pid().unwrap());
     launcher_ends();
     assert_eq!(sh(&bare, "echo alive").out, "alive\n");
     let init_ends = wait_end(bare.init_pid());
@@ -189,10 +189,10 @@ fn a_jail_ends_with_its_handle_and_all_with_the_launchers() {
 #[test]
 fn a_hundred_jails_leave_nothing() {
     let Some(launcher) = launcher() else { return };
-    let launcher_fds = format!("/proc/{}/fd", launcher.pid());
+    let launcher_fds = format!("/proc/{}/fd", launcher.pid().unwrap());
     let count = |dir: &str| std::fs::read_dir(dir).unwrap().count();
     let mounts = || {
-        std::fs::read_to_string(format!("/proc/{}/mountinfo", launcher.pid()))
+        std::fs::read_to_string(format!("/proc/{}/mountinfo", launcher.pid().unwrap()))
             .unwrap()
             .lines()
             .count()

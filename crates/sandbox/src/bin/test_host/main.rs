@@ -11,6 +11,12 @@ fn main() {
     {
         eprintln!("bench: {e}");
     }
+    if let [word, path] = &words[..]
+        && word == "listen"
+    {
+        let ended = sandbox::listen(&sandbox::LauncherConfig::new(), path.as_ref(), 0);
+        eprintln!("listen: {ended:?}");
+    }
     if words.first().is_some_and(|w| w == "probe") {
         let rest: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
         match probes::run(&rest) {
