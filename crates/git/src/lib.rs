@@ -52,3 +52,17 @@ pub use refs_update::{RefOutcome, RefUpdate, update_refs};
 pub use repo::{OpenError, Repository};
 pub use sweep::sweep;
 pub use upload::{UploadError, UploadLimits, upload_pack};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_may_move_between_threads() {
+        fn moves<T: Send>() {}
+        fn is_shared<T: Send + Sync>() {}
+        moves::<Received>();
+        moves::<Objects>();
+        is_shared::<Repository>();
+    }
+}

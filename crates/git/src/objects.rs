@@ -160,6 +160,18 @@ impl Objects {
         gix::objs::Exists::exists(&self.main, id)
     }
 
+    /// Looks for new packs once, so that `contains_as_seen` knows of all that are there now.
+    pub(crate) fn look_for_packs(&self) {
+        // Whatever is sought in vain makes the store look.
+        gix::objs::Exists::exists(&self.main, self.hash.null_ref());
+    }
+
+    /// Whether the object exists, without looking for new packs when it does not: for lists of
+    /// ids most of which may be unknown.
+    pub(crate) fn contains_as_seen(&self, id: &oid) -> bool {
+        self.main.exists_without_refresh(id)
+    }
+
     /// An object's kind and size, without decoding it.
     pub fn header(&self, id: &oid) -> Result<(Kind, u64), ReadError> {
         if let Some((fresh, at)) = self.in_fresh(id) {

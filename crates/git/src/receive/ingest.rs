@@ -69,7 +69,7 @@ pub(crate) fn ingest(
     if let Some(refusal) = failure.take() {
         return Err(refusal);
     }
-    let outcome = outcome.map_err(|e| Refusal::PackDamaged(e.probable_cause().to_string()))?;
+    let outcome = outcome.map_err(index_failure)?;
     index_out.flush().map_err(Refusal::Disk)?;
     drop(index_out);
     progress(&format!("Receiving objects: {total}, done.\n"));
@@ -92,6 +92,17 @@ pub(crate) fn ingest(
 
 fn resolve(range: data::EntryRange, pack: &data::File<gix_pack::MMap>) -> Option<&[u8]> {
     pack.entry_slice(range)
+}
+
+/// Indexing fails by the pack's fault, or by the disk's.
+fn index_failure(e: gix::Error) -> Refusal {
+    let from_disk = e
+        .downcast_any_ref::<io::Error>()
+        .and_then(io::Error::raw_os_error);
+    match from_disk {
+        Some(code) => Refusal::Disk(io::Error::from_raw_os_error(code)),
+        None => Refusal::PackDamaged(e.probable_cause().to_string()),
+    }
 }
 
 /// The pack's entries, written to `file` as they pass.

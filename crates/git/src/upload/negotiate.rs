@@ -13,9 +13,10 @@ use crate::walk;
 /// The objects among `haves` that are here, in order, each once.
 pub(crate) fn common(objects: &Objects, haves: &[ObjectId]) -> Vec<ObjectId> {
     let mut seen = std::collections::HashSet::new();
+    objects.look_for_packs();
     haves
         .iter()
-        .filter(|id| seen.insert(**id) && objects.contains(id))
+        .filter(|id| seen.insert(**id) && objects.contains_as_seen(id))
         .copied()
         .collect()
 }

@@ -39,7 +39,7 @@ pub(crate) fn plan(
         .shallow
         .iter()
         .copied()
-        .filter(|id| objects.contains(id))
+        .filter(|id| objects.contains_as_seen(id))
         .collect();
     plan.grafts.had.clone_from(&ends);
     plan.grafts.wanted.clone_from(&ends);

@@ -141,34 +141,22 @@ fn check_wants(
     limits: &UploadLimits,
 ) -> Result<(), UploadError> {
     let refs = repo.refs()?;
-    let mut offered: HashSet<ObjectId> = refs
-        .all()
-        .iter()
-        .filter(|r| !hidden(&r.name, &limits.hidden_prefixes))
-        .map(|r| r.target)
-        .collect();
+    let shown = || {
+        refs.all()
+            .iter()
+            .filter(|r| !hidden(&r.name, &limits.hidden_prefixes))
+    };
+    let mut offered: HashSet<ObjectId> = shown().map(|r| r.target).collect();
     offered.extend(repo.head()?.target(&refs));
-    let lost = ask.wants.iter().find(|id| {
-        !offered.contains(*id) && !peels_to(objects, &refs, **id, &limits.hidden_prefixes)
-    });
-    match lost {
+    if ask.wants.iter().any(|id| !offered.contains(id)) {
+        offered.extend(shown().filter_map(|r| super::lsrefs::peeled(objects, &r.name, r.target)));
+    }
+    match ask.wants.iter().find(|id| !offered.contains(*id)) {
         Some(id) => Err(UploadError::Refused(format!(
             "upload-pack: not our ref {id}"
         ))),
         None => Ok(()),
     }
-}
-
-fn peels_to(
-    objects: &Objects,
-    refs: &crate::refs::RefSnapshot,
-    id: ObjectId,
-    hidden_prefixes: &[String],
-) -> bool {
-    refs.prefixed("refs/tags/").any(|r| {
-        !hidden(&r.name, hidden_prefixes)
-            && super::lsrefs::peeled(objects, &r.name, r.target) == Some(id)
-    })
 }
 
 /// Negotiates; what both sides have once a pack is due, `None` when the client left.
@@ -184,6 +172,7 @@ fn haves<R: Read>(
     let mut common: Vec<ObjectId> = Vec::new();
     let mut known: HashSet<ObjectId> = HashSet::new();
     let mut sent_ready = false;
+    objects.look_for_packs();
     loop {
         let pkt = input.read()?;
         let Some(line) = pkt.text() else {
@@ -229,7 +218,7 @@ fn haves<R: Read>(
         let Some(id) = ask.haves.last().copied() else {
             continue;
         };
-        if !objects.contains(&id) {
+        if !objects.contains_as_seen(&id) {
             continue;
         }
         let first = common.is_empty();

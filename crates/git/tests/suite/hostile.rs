@@ -721,3 +721,82 @@ fn a_repository_takes_more_pushes_than_it_can_hold_packs() -> Result {
     assert_eq!(clone.git(&["rev-list", "--count", "HEAD"])?, "1500");
     site.check()
 }
+
+#[test]
+fn readers_and_clones_go_on_while_packs_are_merged() -> Result {
+    let site = Site::new()?;
+    let repo = site.repo()?;
+    let s = small()?;
+    let tree = hash(Kind::Tree, &s.tree)?;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let clone = |want: ObjectId| -> Result<usize> {
+        let mut body = pkt("command=fetch");
+        body.extend_from_slice(b"0001");
+        body.extend(pkt(&format!("want {want}")));
+        body.extend(pkt("done"));
+        body.extend_from_slice(b"0000");
+        let mut out = Vec::new();
+        let limits = git::UploadLimits::default();
+        git::upload_pack(
+            &repo,
+            git::Protocol::V2,
+            &mut body.as_slice(),
+            &mut out,
+            &limits,
+        )?;
+        Ok(out.len())
+    };
+    let done: Vec<Result> = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| -> Result {
+                    let kept = repo.objects();
+                    while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                        if let Some(tip) = repo.refs()?.get("refs/heads/main") {
+                            kept.log(tip, Some("file"), 0, 10)?;
+                            repo.objects().file(tip, "file", 100)?.ok_or("no file")?;
+                            clone(tip)?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let writing = || -> Result {
+            let limits = git::ReceiveLimits::default();
+            let mut old: Option<ObjectId> = None;
+            for n in 0..150 {
+                let commit = commit_of(tree, old.as_slice());
+                let new = hash(Kind::Commit, &commit)?;
+                let pack = if n == 0 {
+                    pack_of(&[
+                        (Kind::Commit, &commit),
+                        (Kind::Tree, &s.tree),
+                        (Kind::Blob, s.blob),
+                    ])?
+                } else {
+                    pack_of(&[(Kind::Commit, &commit)])?
+                };
+                let before = old.map_or(ZERO.to_owned(), |id| id.to_string());
+                let mut body = pkt(&format!("{before} {new} refs/heads/main\0report-status"));
+                body.extend_from_slice(b"0000");
+                body.extend(pack);
+                let mut received =
+                    git::receive_pack(&repo, &mut body.as_slice(), &limits, &mut |_| {})?;
+                received.commit()?;
+                repo.consolidate(3)?;
+                old = Some(new);
+            }
+            Ok(())
+        };
+        let wrote = writing();
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        let mut all = vec![wrote];
+        for reader in readers {
+            all.push(reader.join().unwrap_or_else(|_| Err("panicked".into())));
+        }
+        all
+    });
+    done.into_iter().collect::<Result<Vec<()>>>()?;
+    site.check()
+}
