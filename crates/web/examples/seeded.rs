@@ -46,7 +46,7 @@ impl Facilities for Invented {
             slot(
                 "appliance-0001/1",
                 SlotState::Busy,
-                Some(vocab::JobId(4)),
+                Some(vocab::JobId(11)),
                 "",
             ),
             slot(
@@ -462,7 +462,7 @@ fn receipt(fence: vocab::Fence, now: SystemTime) -> serde_json::Value {
         "uid_map": [[0, 100_000, 65_536]],
         "limits": [{ "name": "memory", "value": "2 GiB", "source": "memory.max" }],
         "usage": { "memory_peak_bytes": 88_080_384, "pids_peak": 7, "cpu_ms": 812, "disk_bytes": 1_048_576, "oom_kills": 0, "pids_refused": 0, "no_route_packets": 0, "sources": ["memory.peak"] },
-        "network": { "policy": "Loopback", "interfaces": ["lo"], "refused_packets": 0 },
+        "network": { "policy": "loopback", "interfaces": ["lo"], "refused_packets": 0 },
         "secrets": [],
         "timings": { "queued_ms": ms - 6_300, "claimed_ms": ms - 6_298, "prepared_ms": ms - 6_280, "first_output_ms": ms - 6_262, "finished_ms": ms },
         "background": [],

@@ -120,10 +120,10 @@ pub(crate) async fn log(
 async fn read(app: &App, job: JobId, attempt: Attempt, from: u64) -> Result<Chunk, Fault> {
     let reader = app.clone();
     app.off(move || {
-        Ok(reader
+        reader
             .logs
             .read(job, attempt, from, CHUNK_BYTES)
-            .map_err(log_fault)?)
+            .map_err(log_fault)
     })
     .await
 }

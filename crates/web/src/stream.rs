@@ -46,14 +46,14 @@ pub(crate) struct UnknownEncoding(String);
 /// The decoder reads as soon as it is made, which must not happen on the runtime.
 enum Gunzip<R> {
     Unread(Option<R>),
-    Begun(MultiGzDecoder<R>),
+    Begun(Box<MultiGzDecoder<R>>),
 }
 
 impl<R: Read> Read for Gunzip<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if let Self::Unread(raw) = self {
             let raw = raw.take().ok_or(io::ErrorKind::UnexpectedEof)?;
-            *self = Self::Begun(MultiGzDecoder::new(raw));
+            *self = Self::Begun(Box::new(MultiGzDecoder::new(raw)));
         }
         match self {
             Self::Begun(plain) => plain.read(out),

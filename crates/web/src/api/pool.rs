@@ -39,14 +39,15 @@ pub(crate) async fn queue(ctx: Ctx) -> Result<Json<Value>, Fault> {
 
 /// `GET /api/v1/runners`
 pub(crate) async fn runners(ctx: Ctx) -> Result<Json<Value>, Fault> {
-    let facilities = ctx.app.facilities.clone();
+    let rows = crate::pages::pool::rows(&ctx).await?;
+    let app = ctx.app.clone();
     let shown = ctx
         .app
         .off(move || {
             Ok(json!({
-                "runners": facilities.capacity(),
-                "slots": facilities.slots(),
-                "isolation": facilities.isolation(),
+                "runners": app.facilities.capacity(),
+                "slots": crate::pages::pool::slots_for(&app, &rows),
+                "isolation": app.facilities.isolation(),
             }))
         })
         .await?;

@@ -82,7 +82,30 @@ pub(crate) async fn list(ctx: Ctx, Query(which): Query<Which>) -> Result<Json<Va
 /// `GET …/runs/{number}`
 pub(crate) async fn show(ctx: Ctx, Path(path): Path<RunPath>) -> Result<Json<Value>, Fault> {
     let detail = load(&ctx, path).await?;
-    Ok(Json(detail.json(&ctx.app)))
+    let app = ctx.app.clone();
+    let shown = ctx
+        .app
+        .read(move |db| {
+            let mut out = detail.json(&app);
+            for (at, job) in detail.jobs.iter().enumerate() {
+                if job.row.outcome.is_some()
+                    && let Some(attempt) = queue::attempt(db, job.row.id, job.row.attempt)?
+                {
+                    out["jobs"][at]["receipt_text"] = json!(receipt_text(attempt.receipt));
+                }
+            }
+            Ok(out)
+        })
+        .await?;
+    Ok(Json(shown))
+}
+
+/// A stored receipt as lines of text; none when there is none that this version can read.
+fn receipt_text(stored: Option<Value>) -> Vec<String> {
+    stored
+        .and_then(|value| serde_json::from_value::<runner::receipt::Receipt>(value).ok())
+        .map(|receipt| receipt.render_text())
+        .unwrap_or_default()
 }
 
 /// `GET …/runs/{number}/jobs`

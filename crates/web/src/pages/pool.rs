@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use access::Principal;
 use axum::response::Response;
 use forge::Repo;
 use queue::{JobRow, RunRow};
+use store::Db;
 use supply::ImageRow;
 use vocab::{RepoId, RunId};
 
@@ -42,37 +44,71 @@ pub(crate) async fn rows(ctx: &Ctx) -> Result<Vec<QueueRow>, Fault> {
                 for (job, reason) in queue::waiting(db, SHOWN, &capacity)? {
                     found.push((job, reason.to_string()));
                 }
-                let mut repos: HashMap<RepoId, Option<Repo>> = HashMap::new();
-                let mut runs: HashMap<RunId, Option<RunRow>> = HashMap::new();
+                let mut known = Known::default();
                 let mut rows = Vec::new();
                 for (job, why) in found {
-                    if !repos.contains_key(&job.repo) {
-                        let repo = forge::by_id(db, job.repo).map_err(Fault::internal)?;
-                        let seen = repo.filter(|repo| {
-                            let on = access::Resource::Repo(crate::guard::facts(repo));
-                            access::authorize(db, &principal, access::Action::RunRead, &on).is_ok()
+                    let repo = known.repo(db, &principal, job.repo)?;
+                    let run = known.run(db, job.run)?;
+                    if let (Some(repo), Some(run)) = (repo, run) {
+                        rows.push(QueueRow {
+                            job,
+                            run,
+                            repo,
+                            why,
                         });
-                        repos.insert(job.repo, seen);
                     }
-                    if !runs.contains_key(&job.run) {
-                        runs.insert(job.run, queue::run(db, job.run)?);
-                    }
-                    let (Some(Some(repo)), Some(Some(run))) =
-                        (repos.get(&job.repo), runs.get(&job.run))
-                    else {
-                        continue;
-                    };
-                    rows.push(QueueRow {
-                        repo: repo.clone(),
-                        run: run.clone(),
-                        job,
-                        why,
-                    });
                 }
                 Ok(rows)
             })
         })
         .await
+}
+
+/// Repos and runs looked up once each.
+#[derive(Default)]
+struct Known {
+    repos: HashMap<RepoId, Option<Repo>>,
+    runs: HashMap<RunId, Option<RunRow>>,
+}
+
+impl Known {
+    /// The repo, if its runs may be seen.
+    fn repo(&mut self, db: &Db, reader: &Principal, id: RepoId) -> Result<Option<Repo>, Fault> {
+        if let Some(known) = self.repos.get(&id) {
+            return Ok(known.clone());
+        }
+        let found = forge::by_id(db, id).map_err(Fault::internal)?;
+        let seen = found.filter(|repo| {
+            let on = access::Resource::Repo(crate::guard::facts(repo));
+            access::authorize(db, reader, access::Action::RunRead, &on).is_ok()
+        });
+        self.repos.insert(id, seen.clone());
+        Ok(seen)
+    }
+
+    fn run(&mut self, db: &Db, id: RunId) -> Result<Option<RunRow>, Fault> {
+        if let Some(known) = self.runs.get(&id) {
+            return Ok(known.clone());
+        }
+        let found = queue::run(db, id)?;
+        self.runs.insert(id, found.clone());
+        Ok(found)
+    }
+}
+
+/// Every slot, its job only where the reader may see that job's repo.
+pub(crate) fn slots_for(app: &crate::state::App, rows: &[QueueRow]) -> Vec<crate::Slot> {
+    let mut slots = app.facilities.slots();
+    for slot in &mut slots {
+        let seen = slot
+            .job
+            .is_some_and(|id| rows.iter().any(|row| row.job.id == id));
+        if slot.state == SlotState::Busy && !seen {
+            slot.job = None;
+            slot.note = "a job of a repo that you may not see".to_owned();
+        }
+    }
+    slots
 }
 
 /// `GET /queue`
@@ -138,7 +174,7 @@ pub(crate) async fn runners(ctx: Ctx) -> Result<Response, Fault> {
     let jobs = rows(&ctx).await?;
     ctx.app
         .off(move || {
-            let slots = app.facilities.slots();
+            let slots = slots_for(&app, &jobs);
             let capacity = app.facilities.capacity();
             let labels = &app.config.labels;
             let images = app.store.read(supply::images)?;

@@ -219,7 +219,8 @@ impl Loaded {
                 .map(words::span),
             took: run
                 .finished_ms
-                .map(|end| words::span(end - run.started_ms.unwrap_or(run.created_ms))),
+                .zip(run.started_ms)
+                .map(|(end, start)| words::span(end - start)),
             why: (!run.reason.is_empty() && self.detail.problems.is_empty())
                 .then(|| crate::respond::sentence(&run.reason)),
             finished: run.outcome.is_some(),
@@ -285,7 +286,7 @@ impl Loaded {
         let has_log = chunk.size_bytes > 0;
         let live = newest && row.outcome.is_none() && chunk.next_offset == chunk.size_bytes;
         let with = |from: u64| format!("{href}?attempt={}&from={from}", shown.attempt);
-        let of_job = newest.then_some(row.reason.as_str()).unwrap_or_default();
+        let of_job = if newest { row.reason.as_str() } else { "" };
         let reason = shown.row.as_ref().map_or(of_job, |a| a.reason.as_str());
         JobView {
             id: row.id.get(),
@@ -391,8 +392,12 @@ impl Loaded {
             };
         };
         let job = &self.detail.jobs[shown.at].row;
+        let json = || format!("/api/v1/jobs/{}/receipt?attempt={}", job.id, shown.attempt);
         let Some(receipt) = receipt else {
-            let none = if job.outcome.is_some() {
+            let stored = shown.row.as_ref().is_some_and(|row| row.receipt.is_some());
+            let none = if stored {
+                "It was written by another version of Cofferdam; its JSON has all of it."
+            } else if job.outcome.is_some() {
                 "No sandbox was made for this job, so there is nothing to vouch for."
             } else {
                 "It is written when the job has ended and its sandbox was searched and removed."
@@ -400,16 +405,13 @@ impl Loaded {
             return ReceiptView {
                 rows: Vec::new(),
                 none,
-                json: None,
+                json: stored.then(json),
             };
         };
         ReceiptView {
             rows: receipt_rows(receipt),
             none: "",
-            json: Some(format!(
-                "/api/v1/jobs/{}/receipt?attempt={}",
-                job.id, shown.attempt
-            )),
+            json: Some(json()),
         }
     }
 
