@@ -32,6 +32,9 @@ fn layer(entries: &[Entry]) -> Vec<u8> {
         header.as_old_mut().linkname[..entry.link.len()].copy_from_slice(entry.link.as_bytes());
         header.set_entry_type(tar::EntryType::new(entry.kind));
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(entry.content.len() as u64);
         header.set_cksum();
         bytes.extend_from_slice(header.as_bytes());

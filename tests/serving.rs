@@ -12,7 +12,23 @@ const REPO: &str = "lab/app";
 #[test]
 fn the_first_line_is_the_address_and_the_server_is_ready_then() -> Result {
     let mut site = Site::serving()?;
-    for path in ["/healthz", "/readyz", "/metrics"] {
+    let control = site.appliance.data().join("control.sock");
+    let metrics = http::Request {
+        method: "GET",
+        path: "/metrics",
+        headers: &[],
+        body: b"",
+    };
+    assert_eq!(
+        http::get(site.appliance.address(), "/metrics", &[])?.status,
+        401
+    );
+    assert!(
+        http::send_local(&control, &metrics)?
+            .text()
+            .contains("cofferdam_")
+    );
+    for path in ["/healthz", "/readyz"] {
         assert_eq!(
             http::get(site.appliance.address(), path, &[])?.status,
             200,

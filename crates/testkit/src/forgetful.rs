@@ -97,7 +97,11 @@ impl Forgetful {
 
     fn detach(&mut self) -> Result {
         match self.session.take() {
-            Some(session) => Ok(session.umount_and_join()?),
+            Some(session) => match session.umount_and_join() {
+                // The kernel may have ended the connection before the session saw the unmount.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => Ok(()),
+                ended => Ok(ended?),
+            },
             None => Ok(()),
         }
     }
