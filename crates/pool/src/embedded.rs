@@ -11,10 +11,13 @@ use runner::executor::{
     Process, Residue, Sandbox, SandboxError, Signal, Usage, User,
 };
 use sandbox::{ExecError, ExitStatus, FileError, Jail, JailSpec, Launcher, Root};
-use vocab::Fence;
+use vocab::{Clock, Fence};
 
 /// Port on a job's own 127.0.0.1 at which the appliance serves it.
 pub const SERVICE_PORT: u16 = 8470;
+
+/// What the init's own helpers are called in the process list.
+const HELPER: &str = "sandbox-init";
 
 /// Holds jobs in jails that one launcher makes.
 #[derive(Debug)]
@@ -228,19 +231,16 @@ impl Sandbox for EmbeddedSandbox {
     }
 
     fn processes(&self) -> Result<Vec<LiveProcess>, SandboxError> {
-        let ids = self.jail.id_base()..self.jail.id_base() + sandbox::IDS_PER_SLOT;
-        let entries = std::fs::read_dir("/proc").map_err(|e| SandboxError::File {
-            what: "reading",
-            path: "/proc of the host".to_owned(),
-            reason: e.to_string(),
-        })?;
-        let pids = entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-            .filter(|pid| *pid != self.jail.init_pid());
-        Ok(pids
-            .filter_map(|pid| live_process(pid, &ids))
-            .take(100)
-            .collect())
+        // A helper of the init that has just answered may still be ending. Its name proves
+        // nothing, so it is only waited for, never left out.
+        for _ in 0..20 {
+            let live = self.live_processes()?;
+            if live.iter().all(|(name, _)| name != HELPER) {
+                return Ok(live.into_iter().map(|(_, p)| p).collect());
+            }
+            Clock::sleep(Duration::from_millis(1));
+        }
+        Ok(self.live_processes()?.into_iter().map(|(_, p)| p).collect())
     }
 
     fn kill_all(&self) -> Result<(), SandboxError> {
@@ -276,6 +276,25 @@ impl Sandbox for EmbeddedSandbox {
                 },
             },
         }
+    }
+}
+
+impl EmbeddedSandbox {
+    /// The processes with the slot's ids, each with the name that it gave itself.
+    fn live_processes(&self) -> Result<Vec<(String, LiveProcess)>, SandboxError> {
+        let ids = self.jail.id_base()..self.jail.id_base() + sandbox::IDS_PER_SLOT;
+        let entries = std::fs::read_dir("/proc").map_err(|e| SandboxError::File {
+            what: "reading",
+            path: "/proc of the host".to_owned(),
+            reason: e.to_string(),
+        })?;
+        let pids = entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+            .filter(|pid| *pid != self.jail.init_pid());
+        Ok(pids
+            .filter_map(|pid| live_process(pid, &ids))
+            .take(100)
+            .collect())
     }
 }
 
@@ -344,8 +363,9 @@ fn file_error(what: &'static str, path: &str, error: FileError) -> SandboxError 
     }
 }
 
-/// A process of the slot, by the host's `/proc`: readable for everybody, whatever the job does.
-fn live_process(pid: u32, ids: &std::ops::Range<u32>) -> Option<LiveProcess> {
+/// A process of the slot and the name that it gave itself, by the host's `/proc`: readable for
+/// everybody, whatever the job does.
+fn live_process(pid: u32, ids: &std::ops::Range<u32>) -> Option<(String, LiveProcess)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |name: &str| {
         status
@@ -354,14 +374,15 @@ fn live_process(pid: u32, ids: &std::ops::Range<u32>) -> Option<LiveProcess> {
             .map(str::trim)
     };
     let uid: u32 = field("Uid")?.split_whitespace().next()?.parse().ok()?;
-    if !ids.contains(&uid) || field("State")?.starts_with('Z') {
+    if !ids.contains(&uid) || field("State")?.starts_with(['Z', 'X']) {
         return None;
     }
+    let name = field("Name")?.to_owned();
     let inside = field("NSpid")?.split_whitespace().last()?.parse().ok()?;
     let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words = String::from_utf8_lossy(&cmdline).replace('\0', " ");
     let command = if words.trim().is_empty() {
-        field("Name")?
+        name.as_str()
     } else {
         words.trim()
     };
@@ -370,10 +391,13 @@ fn live_process(pid: u32, ids: &std::ops::Range<u32>) -> Option<LiveProcess> {
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(80)
         .collect();
-    Some(LiveProcess {
-        pid: inside,
-        command,
-    })
+    Some((
+        name,
+        LiveProcess {
+            pid: inside,
+            command,
+        },
+    ))
 }
 
 /// Every layer of the design's table, in force or not, by what the kernel said.

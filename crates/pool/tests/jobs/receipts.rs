@@ -201,11 +201,30 @@ fn peaks_follow_what_the_job_does() {
 #[test]
 fn a_fork_bomb_is_capped_and_told() {
     let Some(executor) = executor() else { return };
-    let mut case = case("steps:\n  - run: for i in $(seq 100); do sleep 100 & done; true\n");
+    let mut case = case(
+        r#"steps:
+  - shell: python
+    run: |
+      import os, signal
+      for _ in range(100):
+          try:
+              if os.fork() == 0:
+                  signal.pause()
+          except BlockingIOError:
+              print("no more")
+              break
+"#,
+    );
     case.order.limits.pids = 40;
     let ran = case.run(&executor);
+    assert_eq!(ran.out(), ["no more"], "{}", ran.log());
     assert!(
         ran.receipt("processes")[0].contains("refused at the limit"),
+        "{}",
+        ran.log()
+    );
+    assert!(
+        ran.receipt("left running")[0].contains("python"),
         "{}",
         ran.log()
     );
