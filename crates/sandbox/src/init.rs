@@ -58,7 +58,7 @@ pub(crate) fn main(setup: Channel) -> ! {
     let code = match ended {
         Ok(Ok(())) => 0,
         Ok(Err(e)) => {
-            eprintln!("sandbox init: {e}");
+            crate::sys::say!("sandbox init: {e}");
             1
         }
         Err(_) => 70,
@@ -183,7 +183,7 @@ impl Init {
         match channel.recv::<ToExec>() {
             Ok(Some((ToExec::Kill(signal), _))) => {
                 if let Err(e) = kill_tree(running.pid, signal) {
-                    eprintln!("sandbox init: signal {signal} to {}: {e}", running.pid);
+                    crate::sys::say!("sandbox init: signal {signal} to {}: {e}", running.pid);
                 }
             }
             Ok(None) | Err(_) => running.channel = None,

@@ -18,7 +18,7 @@ pub fn dispatch_reexec() {
     match channel_on_stdin() {
         Ok(channel) => server::run(channel, None),
         Err(e) => {
-            eprintln!("sandbox launcher: {e}; it is not meant to be started by hand");
+            crate::sys::say!("sandbox launcher: {e}; it is not meant to be started by hand");
             std::process::exit(70);
         }
     }

@@ -75,10 +75,18 @@ enum Event {
 /// Serves on the socket until its other end closes. Never returns. With `settings` those count,
 /// whatever the caller says: it may have fewer rights than this process.
 pub(crate) fn run(channel: Channel, settings: Option<&LauncherConfig>) -> ! {
+    // The terminal's Ctrl-C and a service manager's first word are for the caller, who drains;
+    // this process ends when the caller hangs up. Without a terminal it has no session to leave.
+    if let Err(e) = rustix::process::setsid()
+        && e != rustix::io::Errno::PERM
+    {
+        crate::sys::say!("sandbox launcher: no session of its own: {e}");
+    }
+    crate::sys::ignore_polite_signals();
     let code = match serve(channel, settings) {
         Ok(()) => 0,
         Err(e) => {
-            eprintln!("sandbox launcher: {e}");
+            crate::sys::say!("sandbox launcher: {e}");
             70
         }
     };
@@ -215,7 +223,9 @@ impl Server {
                 };
                 if let Err(e) = held.warden.send(&created, &[]) {
                     // Its end of the channel reads as closed next, which ends the jail.
-                    eprintln!("sandbox launcher: a caller left before its jail was made: {e}");
+                    crate::sys::say!(
+                        "sandbox launcher: a caller left before its jail was made: {e}"
+                    );
                 }
                 self.jails.push(held);
                 return;
@@ -223,7 +233,7 @@ impl Server {
             Err(why) => FromWarden::NotCreated(why),
         };
         if let Err(e) = warden.send(&answer, &[]) {
-            eprintln!("sandbox launcher: a caller left before it was answered: {e}");
+            crate::sys::say!("sandbox launcher: a caller left before it was answered: {e}");
         }
     }
 
@@ -261,7 +271,7 @@ impl Server {
         match make::half(self, &crate::spec::DefenceOff::default()) {
             Ok(half) => self.warm.push(half),
             Err(e) => {
-                eprintln!("sandbox launcher: no warm sandboxes from now on: {e}");
+                crate::sys::say!("sandbox launcher: no warm sandboxes from now on: {e}");
                 self.config.warm = 0;
             }
         }
@@ -279,10 +289,10 @@ impl Server {
             let reaped =
                 rustix::process::waitid(WaitId::PidFd(jail.pidfd.as_fd()), WaitIdOptions::EXITED);
             if let Err(e) = reaped {
-                eprintln!("sandbox launcher: an init cannot be reaped: {e}");
+                crate::sys::say!("sandbox launcher: an init cannot be reaped: {e}");
             }
             for left in jail.cgroup.remove() {
-                eprintln!("sandbox launcher: control group {} is left", left.display());
+                crate::sys::say!("sandbox launcher: control group {} is left", left.display());
             }
         }
     }
@@ -297,7 +307,7 @@ impl Server {
                 match sweep::start(held) {
                     Ok(sweep) => self.sweeps.push(sweep),
                     Err((slot, e)) => {
-                        eprintln!("sandbox launcher: a jail cannot be searched: {e}");
+                        crate::sys::say!("sandbox launcher: a jail cannot be searched: {e}");
                         self.slots.spoil(slot.number);
                     }
                 }
@@ -317,7 +327,7 @@ impl Held {
         let by_group = self.cgroup.kill();
         let by_pid = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
         if let (Err(e), Err(_)) = (by_group, by_pid) {
-            eprintln!(
+            crate::sys::say!(
                 "sandbox launcher: a {} jail resists: {e}",
                 hierarchy.version()
             );

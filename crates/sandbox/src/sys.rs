@@ -4,6 +4,17 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+/// A line on standard error, which may be gone: unlike `eprintln!` this never panics.
+macro_rules! say {
+    ($($words:tt)*) => {
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("{}\n", format_args!($($words)*)),
+        ))
+    };
+}
+pub(crate) use say;
+
 /// The C library's constant has the wrong type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -189,21 +200,44 @@ pub(crate) fn child_signals() -> io::Result<OwnedFd> {
     }
 }
 
+/// Makes this process deaf to the polite signals: it ends when its work does.
+pub(crate) fn ignore_polite_signals() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGQUIT] {
+        // SAFETY: no handler is installed, the signals are only ignored.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// Gives every signal its default effect again and blocks none, as a new program expects.
 pub(crate) fn default_signals() -> io::Result<()> {
-    // SAFETY: handlers are only reset, and the set is a local one.
-    unsafe {
-        for signal in 1..=64 {
-            // Those that cannot be changed (9, 19 and glibc's own 32 and 33) never were.
-            if libc::signal(signal, libc::SIG_DFL) == libc::SIG_ERR {
-                continue;
-            }
-        }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()).into())
-            .map(|_| ())
+    /// The kernel's own structure: handler, flags, restorer and mask. All zero is the default.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const SET_BYTES: usize = 8;
+    for signal in (1..=64).filter(|s| ![libc::SIGKILL, libc::SIGSTOP].contains(s)) {
+        // SAFETY: the structure has the kernel's layout, and handlers are only reset. The C
+        // library's call would refuse its own two signals, which a caller may have ignored.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null::<u64>(),
+                SET_BYTES,
+            )
+        })?;
     }
+    let none = 0_u64;
+    // SAFETY: the set is a local of the size given.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            std::ptr::null::<u64>(),
+            SET_BYTES,
+        )
+    })
+    .map(|_| ())
 }
 
 /// Sends a signal to a process, to a group (below -1) or to all (-1); no such process is no error.

@@ -177,10 +177,10 @@ fn end(pidfd: &OwnedFd, cgroup: &Cgroup) {
         rustix::process::WaitIdOptions::EXITED,
     );
     if let (Err(e), _) | (_, Err(e)) = (killed, reaped) {
-        eprintln!("sandbox launcher: an unused init cannot be ended: {e}");
+        crate::sys::say!("sandbox launcher: an unused init cannot be ended: {e}");
     }
     for left in cgroup.remove() {
-        eprintln!("sandbox launcher: control group {} is left", left.display());
+        crate::sys::say!("sandbox launcher: control group {} is left", left.display());
     }
 }
 
@@ -237,7 +237,7 @@ pub(super) fn half(server: &Server, off: &DefenceOff) -> Result<Half, CreateErro
         }
         Err(e) => {
             for left in cgroup.remove() {
-                eprintln!("sandbox launcher: control group {} is left", left.display());
+                crate::sys::say!("sandbox launcher: control group {} is left", left.display());
             }
             Err(CreateError::Mandatory {
                 layer: "a set of user, mount, pid and network namespaces".to_owned(),

@@ -172,6 +172,25 @@ fn killing_the_launcher_ends_every_job() {
 }
 
 #[test]
+fn a_polite_signal_to_the_launcher_leaves_the_jobs_running() {
+    let Some(launcher) = launcher() else { return };
+    let jail = launcher.create(&spec()).unwrap();
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let pid = Pid::from_raw(i32::try_from(launcher.pid().unwrap()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+    assert_eq!(sh(&jail, "echo alive").out, "alive\n");
+    assert!(jail.destroy().unwrap().is_clean());
+    // A command starts with every signal as a new program expects it.
+    let jail = launcher.create(&spec()).unwrap();
+    let status = crate::common::run(&jail, &["cat", "/proc/self/status"]).out;
+    for name in ["SigBlk", "SigIgn", "SigCgt"] {
+        let line = format!("{name}:\t0000000000000000\n");
+        assert!(status.contains(&line), "{status}");
+    }
+}
+
+#[test]
 fn a_jail_ends_with_its_handle_and_all_with_the_launchers() {
     let Some(launcher) = launcher() else { return };
     let (a, b) = (
