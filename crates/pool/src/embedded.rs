@@ -393,7 +393,7 @@ fn live_process(pid: u32, ids: &std::ops::Range<u32>) -> Option<(String, LivePro
     let command = command
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
-        .take(80)
+        .take(4096)
         .collect();
     Some((
         name,

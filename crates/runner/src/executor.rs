@@ -195,7 +195,7 @@ pub enum Signal {
 pub struct LiveProcess {
     /// Process id inside.
     pub pid: u32,
-    /// Command line, shortened.
+    /// Command line, at most 4,096 characters of it. May hold secrets: the runner masks it.
     pub command: String,
 }
 

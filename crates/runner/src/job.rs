@@ -320,8 +320,17 @@ impl<'a> Job<'a> {
             unread.push(format!("whether all programs ended with the job: {error}"));
         }
         self.watch.finish(&mut self.log);
-        (background, unread)
+        let shown = background.into_iter().map(|process| LiveProcess {
+            command: shorten(&self.log.masker.mask_text(&process.command)),
+            ..process
+        });
+        (shown.collect(), unread)
     }
+}
+
+/// A command line as a receipt shows it.
+fn shorten(command: &str) -> String {
+    command.chars().take(80).collect()
 }
 
 /// Minutes as a span; negative and unusable numbers are none at all.

@@ -163,6 +163,7 @@ fn secrets_reach_the_step_and_never_the_log() {
       echo "::warning file=$TOKEN.c::$TOKEN"
       echo "::error::${KEY}"
       echo "name of step ${{ secrets.TOKEN }}" >> "$GITHUB_STEP_SUMMARY"
+      sh -c 'while :; do sleep 1000; done' "x$TOKEN" &
       printf '::add-mask::%s-to-hide\n' more
       printf '%s-to-hide\n' more >&2
 "#,
@@ -177,6 +178,10 @@ fn secrets_reach_the_step_and_never_the_log() {
         ran.annotations
     );
     assert!(everything.contains("it is ***"), "{everything}");
+    assert!(
+        ran.receipt("left running")[0].contains("done x***"),
+        "{everything}"
+    );
     for hidden in [
         "hunter22",
         "22 & co",
