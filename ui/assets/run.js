@@ -85,7 +85,7 @@ function line_node(line) {
   const anchor = node.appendChild(document.createElement("a"));
   anchor.className = "n";
   anchor.href = `#o${line.at}`;
-  anchor.dataset.n = number;
+  anchor.dataset.n = Number.isNaN(number) ? "·" : number;
   anchor.setAttribute("aria-label", `Line ${number}`);
   node.appendChild(Object.assign(document.createElement("span"), { className: "t", textContent: new Date(line.ms).toISOString().slice(11, 23) }));
   for (const [name, text] of line.spans) {

@@ -24,8 +24,9 @@ pub(crate) fn bad_form(rejection: &FormRejection) -> Fault {
 pub(crate) fn bad(error: impl std::fmt::Display) -> Fault {
     let text = error.to_string();
     let fault = |e: &str| Fault::new(StatusCode::BAD_REQUEST, e);
-    match text.split_once("; ") {
-        Some((error, todo)) => fault(error).todo(todo),
-        None => fault(&text),
+    match (text.split_once("; "), text.split_once(": use ")) {
+        (Some((error, todo)), _) => fault(error).todo(todo),
+        (None, Some((error, how))) => fault(error).todo(format!("use {how}")),
+        (None, None) => fault(&text),
     }
 }

@@ -3,16 +3,20 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use audit::Who;
 use axum::body::Body;
 use axum::extract::{Query, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use forge::Repo;
 use git::{Protocol, Service, Transport, UploadLimits};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::fault::Fault;
 use crate::guard::Ctx;
+use crate::push::RecordError;
+use crate::state::App;
 use crate::{push, stream};
 
 /// Longest request of a fetch, unpacked: wants, haves and shallow lines.
@@ -73,7 +77,7 @@ pub(crate) async fn upload_pack(ctx: Ctx, request: Request) -> Result<Response, 
     let repo = ctx.repo()?.clone();
     let turn = turn(&ctx).await?;
     let (mut out, body) = stream::writer();
-    let app = ctx.app.clone();
+    let (app, who) = (ctx.app.clone(), ctx.who.clone());
     let span = tracing::info_span!("fetch", repo.id = %repo.id);
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
@@ -83,14 +87,22 @@ pub(crate) async fn upload_pack(ctx: Ctx, request: Request) -> Result<Response, 
             Err(error) => return tracing::error!(%error, "the repository cannot be opened"),
         };
         let limits = UploadLimits::default();
-        let mut counted = Counted {
+        let mut input = Asking {
+            inner: &mut input,
+            has_some: false,
+        };
+        let mut out = Sending {
             inner: &mut out,
             bytes: 0,
+            pack: false,
         };
-        let served = git::upload_pack(&repository, protocol, &mut input, &mut counted, &limits);
-        app.0.counters.fetch(counted.bytes);
+        let served = git::upload_pack(&repository, protocol, &mut input, &mut out, &limits);
+        app.0.counters.fetch(out.bytes);
         if let Err(error) = served {
             tracing::info!(%error, "a fetch ended early");
+        }
+        if out.pack {
+            note_fetch(&app, &who, &repo, !input.has_some);
         }
     });
     Ok(answer("application/x-git-upload-pack-result", body))
@@ -172,13 +184,43 @@ fn answer(kind: &str, body: Body) -> Response {
     response
 }
 
-struct Counted<'a> {
-    inner: &'a mut (dyn Write + Send),
-    bytes: u64,
+/// Notes in the audit log that objects were taken; the answer does not wait for it.
+fn note_fetch(app: &App, who: &Who, repo: &Repo, whole: bool) {
+    let noted = app.store.write(|tx| -> Result<(), RecordError> {
+        forge::record_fetch(tx, &app.auditor, who, repo, whole)?;
+        Ok(())
+    });
+    if let Err(error) = noted {
+        tracing::error!(error = %push::chain(&error), "a fetch could not be noted");
+    }
 }
 
-impl Write for Counted<'_> {
+/// A fetch's request, watched for `have` lines: a clone has none.
+struct Asking<'a> {
+    inner: &'a mut (dyn Read + Send),
+    has_some: bool,
+}
+
+impl Read for Asking<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(out)?;
+        self.has_some |= out[..n].windows(5).any(|w| w == b"have ");
+        Ok(n)
+    }
+}
+
+/// A fetch's answer, counted, and watched for the beginning of a pack.
+struct Sending<'a> {
+    inner: &'a mut (dyn Write + Send),
+    bytes: u64,
+    pack: bool,
+}
+
+impl Write for Sending<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if !self.pack {
+            self.pack = bytes.windows(4).any(|w| w == b"PACK");
+        }
         let n = self.inner.write(bytes)?;
         self.bytes += n as u64;
         Ok(n)

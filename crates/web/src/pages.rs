@@ -7,6 +7,7 @@ pub(crate) mod log_view;
 pub(crate) mod pool;
 pub(crate) mod repos;
 pub(crate) mod run;
+mod run_parts;
 pub(crate) mod runs;
 pub(crate) mod settings;
 

@@ -66,10 +66,37 @@ async fn answer(State(app): State<App>, request: Request, next: Next) -> Respons
     if let Some(fault) = response.extensions_mut().remove::<Fault>() {
         response = span.in_scope(|| told(&app, &fault, kind, &method, &full));
     }
+    if kind == Kind::Api && response.status().is_client_error() {
+        response = in_json(response).await;
+    }
     app.0.counters.answered(response.status());
     tracing::debug!(parent: &span, status = response.status().as_u16(), "answered");
     secure(response.headers_mut());
     response
+}
+
+/// A refusal that an extractor worded as plain text, as the API words its own.
+async fn in_json(response: Response) -> Response {
+    let kind = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok());
+    if !kind.is_some_and(|kind| kind.starts_with("text/plain")) {
+        return response;
+    }
+    let status = response.status();
+    match axum::body::to_bytes(response.into_body(), 4096).await {
+        Ok(text) => {
+            let error = String::from_utf8_lossy(&text).trim().to_owned();
+            let body = json!({ "error": error, "what_to_do": "see docs/api.md" });
+            (status, axum::Json(body)).into_response()
+        }
+        Err(_) => (
+            status,
+            axum::Json(json!({ "error": "the request is refused" })),
+        )
+            .into_response(),
+    }
 }
 
 fn kind_of(path: &str, headers: &HeaderMap) -> Kind {
@@ -125,7 +152,8 @@ fn told(app: &App, fault: &Fault, kind: Kind, method: &Method, full: &str) -> Re
     let mut response = match kind {
         Kind::Page => page(fault, incident),
         Kind::Api => {
-            let mut body = json!({ "error": fault.error, "what_to_do": fault.what_to_do });
+            let todo = fault.what_to_do.as_deref().unwrap_or("see docs/api.md");
+            let mut body = json!({ "error": fault.error, "what_to_do": todo });
             if let Some(incident) = incident {
                 body["incident"] = incident.into();
             }

@@ -66,7 +66,8 @@ pub(crate) struct State {
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) text: String,
-    pub(crate) code: Option<String>,
+    /// Where it was read.
+    pub(crate) source: Option<String>,
     pub(crate) class: &'static str,
 }
 

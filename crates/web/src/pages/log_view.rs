@@ -7,11 +7,19 @@ use queue::logs::{Kind, Record};
 
 use crate::ansi;
 
-/// The lines of each step, as HTML, in the order of the log.
-pub(crate) fn by_step(records: &[Record]) -> BTreeMap<u32, String> {
+/// The lines of each step, as HTML, in the order of the log; numbered where `from_start` says
+/// that the records hold the step's first line.
+pub(crate) fn by_step(
+    records: &[Record],
+    from_start: &dyn Fn(u32) -> bool,
+) -> BTreeMap<u32, String> {
     let mut steps: BTreeMap<u32, Lines> = BTreeMap::new();
     for record in records {
-        steps.entry(record.step).or_default().push(record);
+        let lines = steps.entry(record.step).or_insert_with(|| Lines {
+            numbered: from_start(record.step),
+            ..Lines::default()
+        });
+        lines.push(record);
     }
     steps
         .into_iter()
@@ -23,6 +31,7 @@ pub(crate) fn by_step(records: &[Record]) -> BTreeMap<u32, String> {
 struct Lines {
     html: String,
     count: usize,
+    numbered: bool,
     in_group: bool,
 }
 
@@ -43,7 +52,12 @@ impl Lines {
 
     fn line(&mut self, record: &Record, before: &str) {
         self.count += 1;
-        let (at, n, kind) = (record.offset, self.count, record.kind.as_str());
+        let (at, kind) = (record.offset, record.kind.as_str());
+        let n = if self.numbered {
+            self.count.to_string()
+        } else {
+            "·".to_owned()
+        };
         let time = clock(record.at_ms);
         let text = ansi::html(&ansi::spans(&record.text));
         write!(
@@ -91,12 +105,15 @@ mod tests {
 
     #[test]
     fn groups_fold_and_markup_stays_text() {
-        let html = by_step(&[
-            record(0, Kind::Group, "<b>set up</b>"),
-            record(10, Kind::Out, "</div><script>alert(1)</script>"),
-            record(20, Kind::Endgroup, ""),
-            record(30, Kind::Error, "\u{1b}[31mbad"),
-        ])
+        let html = by_step(
+            &[
+                record(0, Kind::Group, "<b>set up</b>"),
+                record(10, Kind::Out, "</div><script>alert(1)</script>"),
+                record(20, Kind::Endgroup, ""),
+                record(30, Kind::Error, "\u{1b}[31mbad"),
+            ],
+            &|_| true,
+        )
         .remove(&1)
         .unwrap();
         assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
@@ -114,9 +131,13 @@ mod tests {
 
     #[test]
     fn an_unclosed_group_is_closed_with_its_step() {
-        let html = by_step(&[record(0, Kind::Group, "a"), record(5, Kind::Group, "b")])
-            .remove(&1)
-            .unwrap();
+        let html = by_step(
+            &[record(0, Kind::Group, "a"), record(5, Kind::Group, "b")],
+            &|_| false,
+        )
+        .remove(&1)
+        .unwrap();
+        assert!(html.contains("data-n=\"·\""), "{html}");
         assert_eq!(html.matches("<details").count(), 2);
         assert_eq!(html.matches("</details>").count(), 2);
     }

@@ -227,7 +227,7 @@ pub(crate) async fn runners(ctx: Ctx) -> Result<Response, Fault> {
                     .map(|fact| Row {
                         name: fact.name,
                         text: fact.value,
-                        code: None,
+                        source: None,
                         class: match fact.good {
                             Some(true) => "yes",
                             Some(false) => "no",

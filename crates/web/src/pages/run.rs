@@ -12,16 +12,14 @@ use serde::Deserialize;
 use store::Db;
 use vocab::{Attempt, JobId, JobState, Outcome};
 
+use super::run_parts::{annotations, problem, receipt_rows, stored_receipt, summaries};
 use super::{frame, log_view, render, repo_head, see, short_id, short_ref};
 use crate::detail::{JobDetail, RunDetail, took};
 use crate::fault::Fault;
 use crate::guard::{Ctx, find_run};
 use crate::state::App;
-use crate::view::{
-    Annotation, JobNode, JobView, Link, ProblemLine, Readme, ReceiptView, Row, RunHead, RunPage,
-    StepView,
-};
-use crate::{api, events, markdown, push, states, words};
+use crate::view::{JobNode, JobView, Link, ReceiptView, Row, RunHead, RunPage, StepView};
+use crate::{api, events, push, states, words};
 
 /// How much of a log one page carries.
 const PAGE_BYTES: u64 = 192 << 10;
@@ -221,11 +219,23 @@ impl Loaded {
                 .finished_ms
                 .zip(run.started_ms)
                 .map(|(end, start)| words::span(end - start)),
-            why: (!run.reason.is_empty() && self.detail.problems.is_empty())
-                .then(|| crate::respond::sentence(&run.reason)),
+            why: self.why(),
             finished: run.outcome.is_some(),
             state: states::run(run.state, run.outcome),
         }
+    }
+
+    /// Why the run stands or ended so, where neither a job nor a problem says it.
+    fn why(&self) -> Option<String> {
+        let run = &self.detail.run;
+        if let (Some(asked), None) = (&run.cancel, run.outcome) {
+            return Some(format!(
+                "{} asked to cancel it; what runs is being stopped.",
+                asked.by
+            ));
+        }
+        (!run.reason.is_empty() && self.detail.problems.is_empty())
+            .then(|| crate::respond::sentence(&run.reason))
     }
 
     /// Jobs in columns: each stands right of all that it needs.
@@ -320,7 +330,12 @@ impl Loaded {
 
     fn steps(&self, app: &App, shown: &Shown) -> Vec<StepView> {
         let now = app.clock.now();
-        let mut lines = log_view::by_step(&shown.chunk.records);
+        let mut lines = log_view::by_step(&shown.chunk.records, &|step| {
+            // A part that begins within a step cannot count its lines.
+            let begins = |s: &&StepRow| s.number == step;
+            let start = shown.steps.iter().find(begins).map_or(0, |s| s.log_offset);
+            start >= shown.chunk.first_offset
+        });
         let mut views: Vec<StepView> = shown
             .steps
             .iter()
@@ -465,96 +480,6 @@ fn attempts(shown: &Shown, href: &str) -> Vec<Link> {
                 .here(a.attempt == shown.attempt)
         })
         .collect()
-}
-
-/// `path:line:column: text`, its place a link to the file at that commit.
-fn problem(detail: &RunDetail, text: &str) -> ProblemLine {
-    let mut parts = text.splitn(4, ':');
-    if let (Some(path), Some(line), Some(column), Some(rest)) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-        && line.parse::<u32>().is_ok()
-        && column.parse::<u32>().is_ok()
-    {
-        let file = crate::href::path(path);
-        return ProblemLine {
-            place: Some(format!("{path}:{line}:{column}")),
-            href: Some(format!(
-                "/{}/blob/{}/{file}#L{line}",
-                detail.repo.path, detail.run.sha
-            )),
-            text: crate::respond::sentence(rest.trim()),
-        };
-    }
-    ProblemLine {
-        place: None,
-        href: None,
-        text: crate::respond::sentence(text),
-    }
-}
-
-fn stored_receipt(row: &AttemptRow) -> Option<Receipt> {
-    serde_json::from_value(row.receipt.clone()?).ok()
-}
-
-/// The receipt as the page shows it: each line of it, good or bad marked by sign and colour.
-fn receipt_rows(receipt: &Receipt) -> Vec<Row> {
-    receipt
-        .lines()
-        .into_iter()
-        .map(|line| {
-            let class = match line.label {
-                "isolation" if line.value.contains("NOT IN FORCE") => "no",
-                "isolation" => "yes",
-                "residue" if line.value.starts_with("LEFT") => "no",
-                "residue" => "yes",
-                "teardown" if line.value.contains("NOT") => "no",
-                "teardown" => "yes",
-                "not known" => "warned",
-                _ => "",
-            };
-            Row {
-                name: line.label.to_owned(),
-                text: line.value,
-                code: None,
-                class,
-            }
-        })
-        .collect()
-}
-
-fn annotations(row: &AttemptRow) -> Vec<Annotation> {
-    let all: Vec<runner::Annotation> =
-        serde_json::from_value(row.annotations.clone()).unwrap_or_default();
-    all.into_iter()
-        .map(|a| {
-            let (tone, word) = match a.level {
-                runner::Level::Error => ("bad", "error"),
-                runner::Level::Warning => ("wait", "warning"),
-                runner::Level::Notice => ("run", "notice"),
-            };
-            let place = a.file.map(|file| match a.line {
-                Some(line) => format!("{file}:{line}"),
-                None => file,
-            });
-            Annotation {
-                tone,
-                word,
-                place,
-                title: a.title,
-                text: a.message,
-            }
-        })
-        .collect()
-}
-
-fn summaries(row: &AttemptRow) -> Vec<Readme> {
-    if row.summary.trim().is_empty() {
-        return Vec::new();
-    }
-    vec![Readme {
-        name: "of the job".to_owned(),
-        html: markdown::render(&row.summary, None),
-    }]
 }
 
 /// `GET …/jobs/{job}/log`: the whole log as text.

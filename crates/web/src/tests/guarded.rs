@@ -238,6 +238,30 @@ async fn a_wrong_token_is_refused_even_where_nobody_needs_one() {
 }
 
 #[tokio::test]
+async fn every_refusal_of_the_api_is_json_and_says_what_to_do() {
+    let site = Site::new();
+    let dev = site.user("dev", Role::Admin, None);
+    let token = site.token(&dev, &Scope::ALL);
+    for (method, path, body) in [
+        (Method::GET, "/api/v1/audit?limit=many", ""),
+        (Method::GET, "/api/v1/no/such/thing", ""),
+        (Method::DELETE, "/api/v1/version", ""),
+        (Method::POST, "/api/v1/users", "{"),
+        (Method::POST, "/api/v1/users", "{\"nam\": 1}"),
+        (Method::POST, "/api/v1/repos", "{\"path\": \"../..\"}"),
+        (Method::POST, "/api/v1/repos", "{\"path\": \"api/x\"}"),
+    ] {
+        let answer = site.ask(method, path, Some(&token), body).await;
+        assert!(answer.status.is_client_error(), "{path}: {}", answer.text);
+        let json = answer.json();
+        assert!(
+            json["error"].is_string() && json["what_to_do"].is_string(),
+            "{path}: {json}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_control_socket_asks_the_kernel_who_is_there() {
     use tower::ServiceExt as _;
     let site = Site::new();

@@ -76,6 +76,20 @@ async fn a_push_starts_its_workflow_and_says_where_to_watch_it() {
         .run_off(&["clone", "-q", &url.replace(".git", ""), "whole"])
         .await;
     assert!(out.status.success(), "{}", said(&out));
+    let all = audit::Filter {
+        kind: Some("git.clone".into()),
+        ..audit::Filter::default()
+    };
+    // The note follows the answer: wait for the writer that holds it.
+    let noted = (0..100_000).find(|_| {
+        std::thread::yield_now();
+        let found = site
+            .app
+            .store
+            .read(|db| Ok::<_, store::StoreError>(audit::list(db, &all, 10)?));
+        found.unwrap().len() == 2
+    });
+    assert!(noted.is_some(), "both clones are in the audit log");
     let text = std::fs::read_to_string(clones.path().join("whole/README.md")).unwrap();
     assert_eq!(text, "# app\n");
 }

@@ -144,7 +144,7 @@ async fn a_long_log_is_sent_in_part_and_read_on_by_links() {
         .await;
     assert!(page.text.contains("line 59999") && !page.text.contains(">line 0<"));
     assert!(page.text.len() < 3 << 20, "{} bytes", page.text.len());
-    assert!(page.text.contains("Earlier lines"));
+    assert!(page.text.contains("From the beginning"));
     let raw = site
         .page(&format!("/dev/app/runs/1/jobs/{job}/log"), &cookie)
         .await;

@@ -201,6 +201,30 @@ async fn a_made_up_offset_is_refused_before_the_stream_begins() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_lets_go_of_its_watchers() {
+    let (site, job, _, token) = running();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let app = site.app.clone();
+    let serving =
+        tokio::spawn(
+            async move { crate::serve(listener, app, async { stopped.await.unwrap() }).await },
+        );
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let ask = format!(
+        "GET /api/v1/jobs/{job}/log/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    stop.send(()).unwrap();
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_watched_run_tells_each_change_and_then_its_end() {
     let (site, _, fence, token) = running();
     let app = site.app.clone();

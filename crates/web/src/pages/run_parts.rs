@@ -1,0 +1,101 @@
+//! Parts of a run's page: problems, receipt, annotations, summaries.
+
+use queue::AttemptRow;
+use runner::receipt::Receipt;
+
+use crate::detail::RunDetail;
+use crate::markdown;
+use crate::view::{Annotation, ProblemLine, Readme, Row};
+
+/// `path:line:column: text`, its place a link to the file at that commit.
+pub(super) fn problem(detail: &RunDetail, text: &str) -> ProblemLine {
+    let mut parts = text.splitn(4, ':');
+    if let (Some(path), Some(line), Some(column), Some(rest)) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+        && line.parse::<u32>().is_ok()
+        && column.parse::<u32>().is_ok()
+    {
+        let file = crate::href::path(path);
+        return ProblemLine {
+            place: Some(format!("{path}:{line}:{column}")),
+            href: Some(format!(
+                "/{}/blob/{}/{file}#L{line}",
+                detail.repo.path, detail.run.sha
+            )),
+            text: crate::respond::sentence(rest.trim()),
+        };
+    }
+    ProblemLine {
+        place: None,
+        href: None,
+        text: crate::respond::sentence(text),
+    }
+}
+
+pub(super) fn stored_receipt(row: &AttemptRow) -> Option<Receipt> {
+    serde_json::from_value(row.receipt.clone()?).ok()
+}
+
+/// The receipt as the page shows it: good and bad marked by sign and colour, a label once.
+pub(super) fn receipt_rows(receipt: &Receipt) -> Vec<Row> {
+    let mut last = "";
+    receipt
+        .lines()
+        .into_iter()
+        .map(|line| {
+            let class = match line.label {
+                "isolation" if line.value.contains("NOT IN FORCE") => "no",
+                "isolation" => "yes",
+                "residue" if line.value.starts_with("LEFT") => "no",
+                "residue" => "yes",
+                "teardown" if line.value.contains("NOT") => "no",
+                "teardown" => "yes",
+                "not known" => "warned",
+                _ => "",
+            };
+            let name = if line.label == last { "" } else { line.label };
+            last = line.label;
+            Row {
+                name: name.to_owned(),
+                text: line.value,
+                source: Some(line.source),
+                class,
+            }
+        })
+        .collect()
+}
+
+pub(super) fn annotations(row: &AttemptRow) -> Vec<Annotation> {
+    let all: Vec<runner::Annotation> =
+        serde_json::from_value(row.annotations.clone()).unwrap_or_default();
+    all.into_iter()
+        .map(|a| {
+            let (tone, word) = match a.level {
+                runner::Level::Error => ("bad", "error"),
+                runner::Level::Warning => ("wait", "warning"),
+                runner::Level::Notice => ("run", "notice"),
+            };
+            let place = a.file.map(|file| match a.line {
+                Some(line) => format!("{file}:{line}"),
+                None => file,
+            });
+            Annotation {
+                tone,
+                word,
+                place,
+                title: a.title,
+                text: a.message,
+            }
+        })
+        .collect()
+}
+
+pub(super) fn summaries(row: &AttemptRow) -> Vec<Readme> {
+    if row.summary.trim().is_empty() {
+        return Vec::new();
+    }
+    vec![Readme {
+        name: "of the job".to_owned(),
+        html: markdown::render(&row.summary, None),
+    }]
+}
