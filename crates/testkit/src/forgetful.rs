@@ -81,7 +81,7 @@ impl Forgetful {
     /// After a cut: keeps what was synced, and of the rest what `keep` says; mounts again.
     /// Whoever used the disk must have ended.
     pub fn power_up(&mut self, keep: Keep) -> Result {
-        self.detach()?;
+        self.detach();
         self.shared.disk().power_up(keep);
         self.attach()
     }
@@ -90,27 +90,29 @@ impl Forgetful {
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("forgetful".to_owned())];
         config.acl = SessionACL::All;
-        let mount = serve::Mounted(Arc::clone(&self.shared));
+        let mount = serve::Mounted::of(&self.shared);
         self.session = Some(fuser::spawn_mount(mount, &self.folder, &config)?);
         Ok(())
     }
 
-    fn detach(&mut self) -> Result {
-        match self.session.take() {
-            Some(session) => match session.umount_and_join() {
-                // The kernel may have ended the connection before the session saw the unmount.
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => Ok(()),
-                ended => Ok(ended?),
-            },
-            None => Ok(()),
+    /// Unmounts, and waits for nobody: a private mount namespace that was made meanwhile holds a
+    /// copy of the mount, which the next power-up makes powerless.
+    fn detach(&mut self) {
+        if self.session.take().is_some() {
+            // Whoever was killed while using it may still hold it for a moment; a second
+            // unmount is refused, which is as good.
+            if rustix::mount::unmount(&self.folder, rustix::mount::UnmountFlags::DETACH).is_ok() {
+                eprintln!(
+                    "{} was still in use when its power was cut",
+                    self.folder.display()
+                );
+            }
         }
     }
 }
 
 impl Drop for Forgetful {
     fn drop(&mut self) {
-        if let Err(error) = self.detach() {
-            eprintln!("cannot unmount {}: {error}", self.folder.display());
-        }
+        self.detach();
     }
 }

@@ -72,6 +72,7 @@ pub(super) struct Disk {
     cut_in: Option<u64>,
     changes: u64,
     syncs: u64,
+    power_ups: u64,
 }
 
 /// Who makes a file, with which mode.
@@ -102,11 +103,17 @@ impl Disk {
             cut_in: None,
             changes: 0,
             syncs: 0,
+            power_ups: 0,
         }
     }
 
     pub(super) fn is_off(&self) -> bool {
         self.off
+    }
+
+    /// How often the power came back.
+    pub(super) fn power_ups(&self) -> u64 {
+        self.power_ups
     }
 
     pub(super) fn counts(&self) -> (u64, u64) {
@@ -151,6 +158,7 @@ impl Disk {
         self.nodes.retain(|number, _| reached.contains(number));
         self.off = false;
         self.cut_in = None;
+        self.power_ups += 1;
     }
 
     /// Fails when the power is off.

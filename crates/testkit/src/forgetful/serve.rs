@@ -23,11 +23,27 @@ const KIND_MASK: u32 = 0o170_000;
 const SOCKET: u32 = 0o140_000;
 const PIPE: u32 = 0o010_000;
 
-pub(super) struct Mounted(pub(super) Arc<Shared>);
+/// The mount of one power-up; what comes through it later finds the power off.
+pub(super) struct Mounted {
+    shared: Arc<Shared>,
+    power_ups: u64,
+}
 
 impl Mounted {
+    pub(super) fn of(shared: &Arc<Shared>) -> Self {
+        let power_ups = shared.disk().power_ups();
+        Self {
+            shared: Arc::clone(shared),
+            power_ups,
+        }
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Disk) -> Result<T, Errno>) -> Result<T, Errno> {
-        work(&mut self.0.disk())
+        let mut disk = self.shared.disk();
+        if disk.power_ups() != self.power_ups {
+            return Err(Errno::EIO);
+        }
+        work(&mut disk)
     }
 }
 
