@@ -87,6 +87,28 @@ impl Hierarchy {
         Ok(Self::V1(v1::Trees::prepare(&points, parent)?))
     }
 
+    /// Removes the empty groups of launchers that were killed: those for which `free` gives a
+    /// hold on their slot.
+    pub(crate) fn sweep<H>(&self, free: impl Fn(u32) -> Option<H>) {
+        let parents = match self {
+            Self::V2(tree) => tree.parents(),
+            Self::V1(trees) => trees.parents(),
+        };
+        for parent in parents {
+            for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let base = name
+                    .to_str()
+                    .and_then(|n| n.strip_prefix("slot-")?.parse().ok());
+                if let Some(hold) = base.and_then(&free) {
+                    // One that is not empty stays; the next jail of the slot says so.
+                    remove_tree(&entry.path());
+                    drop(hold);
+                }
+            }
+        }
+    }
+
     /// A fresh group, without limits as yet.
     pub(crate) fn create(&self, name: &str) -> io::Result<Cgroup> {
         Ok(match self {

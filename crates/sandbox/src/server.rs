@@ -366,6 +366,7 @@ fn prepare(config: &LauncherConfig) -> Result<Prepared, String> {
         .map_err(failed("control groups with memory and pids"))?;
     let slots = Slots::new(&config.state_dir, config.id_base, config.slots)
         .map_err(failed("the directory of slot locks"))?;
+    hierarchy.sweep(|base| slots.free(base));
     Ok((hierarchy, slots, host))
 }
 

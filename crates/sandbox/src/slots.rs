@@ -51,6 +51,20 @@ impl Slots {
         })
     }
 
+    /// Whether no live launcher holds the slot that begins at `base`; it stays held until the
+    /// value is dropped.
+    pub(crate) fn free(&self, base: u32) -> Option<File> {
+        let path = self.dir.join(base.to_string());
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .ok()?;
+        lock.try_lock().ok()?;
+        Some(lock)
+    }
+
     pub(crate) fn count(&self) -> u32 {
         self.count
     }

@@ -69,6 +69,10 @@ impl Trees {
         })
     }
 
+    pub(super) fn parents(&self) -> Vec<PathBuf> {
+        self.parents.values().cloned().collect()
+    }
+
     pub(super) fn create(&self, name: &str) -> io::Result<Group> {
         let mut dirs = BTreeMap::new();
         for (controller, parent) in &self.parents {

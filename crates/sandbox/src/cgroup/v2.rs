@@ -92,6 +92,10 @@ impl Tree {
         })
     }
 
+    pub(super) fn parents(&self) -> Vec<PathBuf> {
+        vec![self.parent.clone()]
+    }
+
     pub(super) fn create(&self, name: &str) -> io::Result<Group> {
         let dir = self.parent.join(name);
         if dir.exists() {

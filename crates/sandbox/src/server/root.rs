@@ -157,7 +157,14 @@ pub(super) fn allowed(config: &LauncherConfig, path: &Path) -> io::Result<PathBu
 
 /// A detached, idmapped copy of a host directory or file.
 fn shown(path: &Path, attributes: u64, userns: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
-    let tree = clone_tree(path)?;
+    // The path was judged without symlinks, so it must still be without them.
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let at = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = rustix::mount::open_tree(at, "", flags)?;
     sys::mount_setattr(tree.as_fd(), attributes | NODEV, 0, userns).map_err(|e| {
         let why = match e.raw_os_error() {
             Some(libc::EINVAL) => "its file system cannot show files with other owners under this \

@@ -172,6 +172,78 @@ fn killing_the_launcher_ends_every_job() {
 }
 
 #[test]
+fn groups_of_a_killed_launcher_are_swept_by_the_next() {
+    let Some(_) = launcher() else { return };
+    // A range of its own, so that no other test's jail takes the old one's place.
+    let own = sandbox::LauncherConfig {
+        slots: 1,
+        id_base: 0x6fc0_0000,
+        ..config()
+    };
+    let launcher = Launcher::start(&own).unwrap();
+    let jail = launcher.create(&spec()).unwrap();
+    let facts = jail.facts().unwrap();
+    let mount = if facts.cgroup.version == "v2" {
+        ""
+    } else {
+        "/memory"
+    };
+    let group = format!("/sys/fs/cgroup{mount}{}", facts.cgroup.path);
+    let init_ends = wait_end(jail.init_pid());
+    kill(launcher.pid().unwrap());
+    init_ends();
+    assert!(std::fs::exists(&group).unwrap());
+    let config = sandbox::LauncherConfig {
+        slots: 1,
+        id_base: 0x6fd0_0000,
+        ..config()
+    };
+    let next = Launcher::start(&config).unwrap();
+    assert!(!std::fs::exists(&group).unwrap());
+    let held = next.create(&spec()).unwrap();
+    // A live jail's group is not touched.
+    let other = crate::common::launcher().unwrap();
+    assert_eq!(sh(&held, "echo alive").out, "alive\n");
+    drop(other);
+    assert!(held.destroy().unwrap().is_clean());
+}
+
+#[test]
+fn many_threads_make_jails_at_once() {
+    let Some(launcher) = launcher() else { return };
+    std::thread::scope(|scope| {
+        for n in 0..12 {
+            let launcher = &launcher;
+            scope.spawn(move || {
+                for round in 0..3 {
+                    let jail = launcher.create(&spec()).unwrap();
+                    let said = sh(&jail, &format!("echo {n} {round}")).out;
+                    assert_eq!(said, format!("{n} {round}\n"));
+                    let residue = jail.destroy().unwrap();
+                    assert!(residue.is_clean(), "{residue:?}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn many_commands_run_in_one_jail_at_once() {
+    let Some(launcher) = launcher() else { return };
+    let jail = launcher.create(&spec()).unwrap();
+    std::thread::scope(|scope| {
+        for n in 0..12 {
+            let jail = &jail;
+            scope.spawn(move || {
+                let ran = sh(jail, &format!("echo {n}; exit {n}"));
+                assert_eq!(ran.out, format!("{n}\n"));
+                assert_eq!(ran.status, sandbox::ExitStatus::Code(n));
+            });
+        }
+    });
+}
+
+#[test]
 fn a_polite_signal_to_the_launcher_leaves_the_jobs_running() {
     let Some(launcher) = launcher() else { return };
     let jail = launcher.create(&spec()).unwrap();
