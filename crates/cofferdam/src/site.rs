@@ -40,7 +40,7 @@ pub(crate) struct Site {
 pub(crate) fn prepare(data: &Path) -> anyhow::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
-        .mode(0o755)
+        .mode(0o700)
         .create(data)
         .with_context(|| format!("cannot make {}", data.display()))?;
     for dir in ["repos", "layers", "logs"] {
