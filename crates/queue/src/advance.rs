@@ -11,6 +11,7 @@ use store::{Change, Tx};
 use vocab::{JobId, JobState, Outcome, RunId, RunState};
 
 use crate::by::{By, about};
+use crate::group;
 use crate::plan::{Decision, Plan, PlannedLeg, Situation};
 use crate::sql::{self, Leg, NewJob, PlannedJob};
 use crate::{QueueError, RunRow};
@@ -18,30 +19,50 @@ use crate::{QueueError, RunRow};
 /// How many jobs one run may have, over all its matrices.
 pub const RUN_JOBS: usize = 1_024;
 
-/// Moves `run` on. A run whose plan cannot be understood is ended with that reason.
+/// Moves `run` on, and every other run that waited for something in it.
 pub(crate) fn advance(tx: &mut Tx<'_>, by: &By<'_>, run: RunId) -> Result<(), QueueError> {
-    match try_advance(tx, by, run) {
-        Err(QueueError::Unreadable { reason, .. }) => give_up(tx, by, run, &reason),
-        other => other,
+    let mut open = vec![run];
+    while let Some(run) = open.pop() {
+        match try_advance(tx, by, run, &mut open) {
+            Err(QueueError::Unreadable { reason, .. }) => {
+                let reason = format!("the plan of its run cannot be read: {reason}");
+                give_up(tx, by, run, &reason)?;
+            }
+            other => other?,
+        }
+        open.extend(group::release(tx, run)?);
     }
+    Ok(())
 }
 
 /// Ends everything of a run that no runner holds; the rest ends with its runner.
-fn give_up(tx: &mut Tx<'_>, by: &By<'_>, run: RunId, reason: &str) -> Result<(), QueueError> {
-    let reason = format!("the plan of its run cannot be read: {reason}");
+pub(crate) fn give_up(
+    tx: &mut Tx<'_>,
+    by: &By<'_>,
+    run: RunId,
+    reason: &str,
+) -> Result<(), QueueError> {
     for job in sql::unheld_unfinished(tx, run)? {
-        end_unheld(tx, by, run, (job, ""), Outcome::Failure, &reason)?;
+        end_unheld(tx, by, run, (job, ""), Outcome::Failure, reason)?;
     }
     if sql::unfinished(tx, run)? == 0 {
-        sql::end_run(tx, by.now_ms(), run, Outcome::Failure, Some(&reason))?;
+        sql::end_run(tx, by.now_ms(), run, Outcome::Failure, Some(reason))?;
     }
     tx.announce(Change::Run(run));
     Ok(())
 }
 
-fn try_advance(tx: &mut Tx<'_>, by: &By<'_>, id: RunId) -> Result<(), QueueError> {
+fn try_advance(
+    tx: &mut Tx<'_>,
+    by: &By<'_>,
+    id: RunId,
+    touched: &mut Vec<RunId>,
+) -> Result<(), QueueError> {
     let run = sql::run(tx, id)?.ok_or(QueueError::NoRun(id))?;
     if run.state == RunState::Finished {
+        return Ok(());
+    }
+    if !group::run_may_go(tx, by, &run, touched)? && sql::unfinished(tx, id)? > 0 {
         return Ok(());
     }
     let mut plan = None;
@@ -53,6 +74,9 @@ fn try_advance(tx: &mut Tx<'_>, by: &By<'_>, id: RunId) -> Result<(), QueueError
         }
         let ready = groups.ready();
         if ready.is_empty() {
+            if group::job_comes(tx, by, &run, &legs, touched)? {
+                continue;
+            }
             break;
         }
         let plan = match &plan {
@@ -291,6 +315,9 @@ fn place(
             },
         };
         sql::plan_job(tx, by.now_ms(), id, &planned)?;
+        if let Some(group) = &leg.group {
+            sql::announce_member(tx, run.id, Some(id), group)?;
+        }
         tx.announce(Change::Job(id));
     }
     for row in blocked {
@@ -315,7 +342,7 @@ pub(crate) fn normal_label(label: &str) -> String {
     label.trim().replace(['\n', '\r'], " ").to_lowercase()
 }
 
-/// Gives a turn to every queued leg that `max-parallel` lets start.
+/// Gives a turn to every queued leg that `max-parallel` and its concurrency group let start.
 fn admit(tx: &mut Tx<'_>, by: &By<'_>, run: &RunRow, legs: &[Leg]) -> Result<(), QueueError> {
     let mut active: BTreeMap<&str, u32> = BTreeMap::new();
     for leg in legs {
@@ -323,9 +350,10 @@ fn admit(tx: &mut Tx<'_>, by: &By<'_>, run: &RunRow, legs: &[Leg]) -> Result<(),
             *active.entry(&leg.key).or_default() += 1;
         }
     }
+    let waiting = group::waiting_jobs(tx, run.id)?;
     for leg in legs
         .iter()
-        .filter(|leg| leg.state == JobState::Queued && !leg.has_turn)
+        .filter(|leg| leg.state == JobState::Queued && !leg.has_turn && !waiting.contains(&leg.id))
     {
         let active = active.entry(&leg.key).or_default();
         if leg

@@ -8,11 +8,12 @@ use vocab::{JobId, JobState, Outcome, RunId, RunState};
 
 use crate::advance::{advance, end_unheld};
 use crate::by::{By, about};
-use crate::{QueueError, sql};
+use crate::{QueueError, group, sql};
 
 /// Cancels a run. Jobs that have not been handed out end at once; running ones are asked to stop;
 /// blocked ones are judged when their needs have ended, so that `if: always()` still runs.
-/// Cancelling a second time ends those too.
+/// Cancelling a second time ends those too, and so does cancelling a run that has not begun since it
+/// waits for others of its concurrency group.
 pub fn cancel_run(
     tx: &mut Tx<'_>,
     now: SystemTime,
@@ -25,7 +26,8 @@ pub fn cancel_run(
     if row.state == RunState::Finished {
         return Ok(());
     }
-    let first = sql::ask_cancel_run(tx, by.now_ms(), run, &by.in_words())?;
+    let begun = !group::run_waits(tx, run)?;
+    let first = sql::ask_cancel_run(tx, by.now_ms(), run, &by.in_words())? && begun;
     for leg in sql::legs(tx, run)? {
         if leg.state == JobState::Blocked && first {
             continue;

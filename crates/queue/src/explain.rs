@@ -9,7 +9,7 @@ use vocab::{JobId, JobState, PushId, RunId};
 
 use crate::advance::normal_label;
 use crate::nearest::nearest;
-use crate::{Capacity, JobRow, QueueError, sql};
+use crate::{Capacity, JobRow, QueueError, group, sql};
 
 /// Why a job is not running. `Display` says it in a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,6 +31,13 @@ pub enum WaitReason {
         limit: u32,
         /// The siblings that count against it.
         running: Vec<String>,
+    },
+    /// Others of its concurrency group, or of its run's, come first.
+    Concurrency {
+        /// The group.
+        group: String,
+        /// Who is before it, in words.
+        before: Vec<String>,
     },
     /// There is no runner at all.
     NoRunners,
@@ -185,8 +192,14 @@ impl<'a> Room<'a> {
             JobState::Held => Some(WaitReason::Held {
                 push: sql::run(db, job.run)?.and_then(|run| run.push),
             }),
-            JobState::Blocked => Some(needs(db, job)?),
+            JobState::Blocked => Some(match in_group(db, job)? {
+                Some(reason) => reason,
+                None => needs(db, job)?,
+            }),
             JobState::Queued => {
+                if let Some(reason) = in_group(db, job)? {
+                    return Ok(Some(reason));
+                }
                 let standing = sql::standing(db, job.id)?;
                 Some(match (standing.turn, standing.max_parallel) {
                     (None, Some(limit)) => self.siblings(db, job, limit)?,
@@ -278,6 +291,14 @@ impl<'a> Room<'a> {
     }
 }
 
+fn in_group(db: &Db, job: &JobRow) -> Result<Option<WaitReason>, QueueError> {
+    let waits = group::why_waits(db, job.run, job.id)?;
+    Ok(waits.map(|waits| WaitReason::Concurrency {
+        group: waits.group,
+        before: waits.before,
+    }))
+}
+
 fn needs(db: &Db, job: &JobRow) -> Result<WaitReason, QueueError> {
     let legs = sql::legs(db, job.run)?;
     let mut needs = Vec::new();
@@ -321,6 +342,11 @@ impl fmt::Display for WaitReason {
                 f,
                 "max-parallel lets {limit} of its matrix run at a time: {}",
                 running.join(", ")
+            ),
+            Self::Concurrency { group, before } => write!(
+                f,
+                "waits in concurrency group '{group}' for {}",
+                before.join(", ")
             ),
             Self::NoRunners => f.write_str("there is no runner; start one, or check the pool"),
             Self::NoRunnerHasLabels {

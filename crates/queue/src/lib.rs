@@ -13,6 +13,7 @@ mod check;
 mod claim;
 mod expire;
 mod explain;
+mod group;
 mod holder;
 pub mod logs;
 mod nearest;
@@ -46,7 +47,13 @@ pub use types::{
 /// The tables of this crate.
 pub const MIGRATIONS: store::Migrations = store::Migrations {
     owner: "queue",
-    files: &[("0001_queue", include_str!("../migrations/0001_queue.sql"))],
+    files: &[
+        ("0001_queue", include_str!("../migrations/0001_queue.sql")),
+        (
+            "0002_concurrency",
+            include_str!("../migrations/0002_concurrency.sql"),
+        ),
+    ],
 };
 
 #[cfg(test)]

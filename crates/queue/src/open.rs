@@ -6,8 +6,9 @@ use audit::{Auditor, Entry, Kind, Who};
 use store::{Change, Tx};
 use vocab::{Outcome, PushId, RunId, RunState};
 
-use crate::advance::{advance, end_unheld};
+use crate::advance::{advance, end_unheld, give_up};
 use crate::by::By;
+use crate::plan::Plan;
 use crate::sql::{self, NewJob};
 use crate::{NewRun, Opened, QueueError};
 
@@ -38,9 +39,30 @@ pub fn open_run(
     }
     by.record(tx, entry(Entry::success(Kind::WorkflowParsed), run, new))?;
     tx.announce(Change::Run(run));
+    if workflow.run_name.is_some() || workflow.concurrency.is_some() {
+        name_and_group(tx, &by, run)?;
+    }
     advance(tx, &by, run)?;
     let alive = sql::run(tx, run)?.is_some_and(|r| r.state != RunState::Finished);
     Ok(Opened { run, number, alive })
+}
+
+/// Gives a run the name that its workflow computes, and announces it to its concurrency group; ends
+/// it when that cannot be computed.
+pub(crate) fn name_and_group(tx: &mut Tx<'_>, by: &By<'_>, run: RunId) -> Result<(), QueueError> {
+    let row = sql::run(tx, run)?.ok_or(QueueError::NoRun(run))?;
+    match Plan::load(tx, &row)?.of_run() {
+        Ok((name, group)) => {
+            if let Some(name) = name {
+                sql::name_run(tx, run, &name)?;
+            }
+            if let Some(group) = group {
+                sql::announce_member(tx, run, None, &group)?;
+            }
+            Ok(())
+        }
+        Err(reason) => give_up(tx, by, run, &reason),
+    }
 }
 
 /// Opens a run that has failed already, since its workflow is invalid. `problems` name file,
@@ -125,6 +147,8 @@ pub fn drop_push(
         }
         sql::end_run(tx, by.now_ms(), *run, Outcome::Cancelled, Some(reason))?;
         tx.announce(Change::Run(*run));
+        // Nobody waits for it: it had not come into its group.
+        advance(tx, &by, *run)?;
     }
     Ok(runs)
 }

@@ -99,6 +99,7 @@ pub(crate) struct PlannedLeg {
     pub(crate) max_parallel: Option<u32>,
     pub(crate) fail_fast: bool,
     pub(crate) forgiven: bool,
+    pub(crate) group: Option<workflow::Group>,
     pub(crate) spec: String,
 }
 
@@ -115,17 +116,29 @@ impl Plan {
         })
     }
 
+    /// What its workflow calls the run, and the group of the run as a whole.
+    pub(crate) fn of_run(&self) -> Result<(Option<String>, Option<workflow::Group>), String> {
+        let contexts = self.contexts(Status::SUCCESS);
+        let name = workflow::run_name(&self.workflow, &contexts).map_err(|e| e.to_string())?;
+        let group = workflow::run_group(&self.workflow, &contexts).map_err(|e| e.to_string())?;
+        Ok((name, group))
+    }
+
+    fn contexts(&self, status: Status) -> Contexts {
+        let value = |json: &Value| workflow::Value::from_json(json);
+        Contexts::new(status)
+            .with("github", value(&self.contexts.github))
+            .with("inputs", value(&self.contexts.inputs))
+            .with("vars", value(&self.contexts.vars))
+    }
+
     pub(crate) fn decide(&self, situation: &Situation<'_>) -> Decision {
         let Some(job) = self.workflow.job(situation.key) else {
             return Decision::Fail("its workflow has no such job".to_owned());
         };
         let status = Status::of_needs([], situation.ancestors.iter().copied(), situation.cancelled);
-        let value = |json: &Value| workflow::Value::from_json(json);
-        let contexts = Contexts::new(status)
-            .with("github", value(&self.contexts.github))
-            .with("inputs", value(&self.contexts.inputs))
-            .with("vars", value(&self.contexts.vars))
-            .with("needs", value(&situation.needs));
+        let needs = workflow::Value::from_json(&situation.needs);
+        let contexts = self.contexts(status).with("needs", needs);
         match workflow::job_runs(&self.workflow, job, &contexts) {
             Ok(true) => {}
             Ok(false) => return Decision::Skip(skip_reason(job, situation)),
@@ -174,6 +187,7 @@ impl Plan {
             max_parallel: leg.max_parallel,
             fail_fast: leg.fail_fast,
             forgiven: leg.continue_on_error,
+            group: leg.group.clone(),
             spec: to_text(leg),
         }
     }

@@ -9,6 +9,7 @@ use vocab::{JobId, JobState, RunId, RunState};
 
 use crate::advance::advance;
 use crate::by::{By, about};
+use crate::open::name_and_group;
 use crate::sql::{self, Leg};
 use crate::{QueueError, Rerun};
 
@@ -45,7 +46,8 @@ pub fn rerun(
     {
         return Err(QueueError::StillRunning(run));
     }
-    let round = if row.state == RunState::Finished {
+    let over = row.state == RunState::Finished;
+    let round = if over {
         sql::reopen_run(tx, run)?
     } else {
         row.attempt
@@ -59,6 +61,9 @@ pub fn rerun(
         ids.push(leg.id);
     }
     tx.announce(Change::Run(run));
+    if over {
+        name_and_group(tx, &by, run)?;
+    }
     advance(tx, &by, run)?;
     Ok(ids)
 }

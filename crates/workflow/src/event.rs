@@ -236,6 +236,16 @@ pub fn dispatch_inputs(
     }
 }
 
+/// `github.event.inputs` for computed `inputs`: the same values, each as text.
+#[must_use]
+pub fn event_inputs(inputs: &Value) -> Value {
+    let mut texts = Object::new();
+    for (name, value) in inputs.as_object().unwrap_or(&Object::new()).iter() {
+        texts.set(name, Value::from(&*value.to_text()));
+    }
+    Value::object(texts)
+}
+
 fn input_value(input: &Input, given: Option<&str>) -> Result<Value, InputError> {
     let text = match (given, &input.default) {
         (Some(text), _) if !(text.is_empty() && input.required) => text,
@@ -389,6 +399,11 @@ mod tests {
                 .unwrap()
                 .to_json(),
             serde_json::json!({ "who": "ada", "dry": true, "count": 16, "size": "large" })
+        );
+        let inputs = given(&[("who", "ada"), ("count", "2")]).unwrap();
+        assert_eq!(
+            event_inputs(&inputs).to_json(),
+            serde_json::json!({ "who": "ada", "dry": "true", "count": "2", "size": "large" })
         );
         let errors = given(&[
             ("dry", "yes"),

@@ -34,8 +34,8 @@ pub use condition::{Condition, evaluate_condition};
 pub use contexts::{Contexts, GITHUB_ALIASES, GithubContext, HashFiles, Status};
 pub use diagnostic::{Diagnostic, Position};
 pub use event::{
-    Event, InputError, Selected, SkipReason, WORKFLOW_DIRS, dispatch_inputs, is_workflow_file,
-    select, skip_request,
+    Event, InputError, Selected, SkipReason, WORKFLOW_DIRS, dispatch_inputs, event_inputs,
+    is_workflow_file, select, skip_request,
 };
 pub use expr::{
     Array, ErrorKind, Expr, ExprError, Function, Host, Names, Object, StatusFunction, Value,
@@ -47,7 +47,7 @@ pub use model::{
     PushFilter, RunDefaults, Step, StepAction, Strategy, Triggers, UnservedEvent, Workflow,
     uses_of,
 };
-pub use plan::{JobSpec, Leg, RunsOn, expand, job_runs};
+pub use plan::{Group, JobSpec, Leg, RunsOn, expand, job_runs, run_group, run_name};
 pub use read::parse;
 pub use shell::{HasProgram, ShellCommand, ShellError};
 pub use template::{Data, Key, Part, Template};

@@ -1,6 +1,10 @@
 //! Turns a job that is ready into the legs that run, and each leg into what a runner is given.
 
+mod group;
+
 use serde::{Deserialize, Serialize};
+
+pub use group::{Group, run_group, run_name};
 
 use crate::contexts::Contexts;
 use crate::diagnostic::{Diagnostic, Position};
@@ -44,6 +48,9 @@ pub struct Leg {
     pub timeout_minutes: Option<f64>,
     /// On what kind of runner it runs.
     pub runs_on: RunsOn,
+    /// Which legs and runs may not run beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
 }
 
 impl Leg {
@@ -259,7 +266,14 @@ impl Expansion<'_> {
             continue_on_error,
             timeout_minutes: self.timeout_minutes(&host)?,
             runs_on: self.runs_on(&host)?,
+            group: self.group(&host)?,
         })
+    }
+
+    fn group(&self, host: &Contexts) -> Result<Option<Group>, Diagnostic> {
+        let concurrency = self.job.concurrency.as_ref();
+        let group = concurrency.map(|c| Group::of(c, host)).transpose();
+        group.map_err(|error| self.error(self.job.position, error))
     }
 
     fn timeout_minutes(&self, host: &Contexts) -> Result<Option<f64>, Diagnostic> {

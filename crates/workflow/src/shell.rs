@@ -83,11 +83,13 @@ impl ShellCommand {
             }
             "cmd" | "powershell" => Err(ShellError::Windows(shell.to_owned())),
             custom => {
-                let words: Vec<&str> = custom.split_whitespace().collect();
                 if !custom.contains("{0}") {
                     return Err(ShellError::NoScript(custom.to_owned()));
                 }
-                found(words[0], Self::new(&words, ""))
+                let words = split(custom);
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                let program = words.first().copied().unwrap_or_default();
+                found(program, Self::new(&words, extension(program)))
             }
         }
     }
@@ -105,6 +107,41 @@ impl ShellCommand {
     #[must_use]
     pub fn script(&self, script: &str) -> String {
         format!("{}{script}{}", self.prologue, self.epilogue)
+    }
+}
+
+/// The words of a command line; quotes of both kinds keep blanks together, and a backslash keeps
+/// a double quote inside double quotes.
+fn split(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            ('\\', Some('"')) if matches!(chars.peek(), Some('"' | '\\')) => {
+                word.get_or_insert_default().extend(chars.next());
+            }
+            ('"' | '\'', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (c, None) if c.is_whitespace() => words.extend(word.take()),
+            (c, _) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+/// The end of a script's name, for a program that is known under some command line.
+fn extension(program: &str) -> &'static str {
+    match program.rsplit('/').next() {
+        Some("bash" | "sh") => ".sh",
+        Some("python" | "python3") => ".py",
+        Some("pwsh") => ".ps1",
+        _ => "",
     }
 }
 
@@ -134,6 +171,25 @@ mod tests {
         assert_eq!(argv(Some("python"), &["python3"]), "python3 /t/s");
         assert_eq!(argv(Some("perl -w {0} x"), &all), "perl -w /t/s x");
         assert_eq!(argv(Some("pwsh"), &all), "pwsh -command . '/t/s'");
+    }
+
+    #[test]
+    fn quotes_in_a_command_line_keep_blanks_together() {
+        let words = |shell: &str| {
+            let command = ShellCommand::resolve(Some(shell), &|_| true).unwrap();
+            (command.argv("/t/s"), command.extension)
+        };
+        let of = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            words(r#"sh -c "echo 'a  b' {0}" '' x"y z""#),
+            (of(&["sh", "-c", "echo 'a  b' /t/s", "", "xy z"]), ".sh")
+        );
+        assert_eq!(
+            words(r#"awk '{ print "\n" }' {0}"#),
+            (of(&["awk", r#"{ print "\n" }"#, "/t/s"]), "")
+        );
+        assert_eq!(words(r#"x "a\"b" {0}"#).0, of(&["x", "a\"b", "/t/s"]));
+        assert_eq!(words("python3 -u {0}").1, ".py");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! All queries of this crate, one function each.
 
+mod group;
 mod read;
 mod write;
 
@@ -9,6 +10,7 @@ use vocab::{Attempt, JobId, PushId, RepoId, RunId, RunNumber, UserId};
 
 use crate::{AttemptRow, CancelAsked, JobRow, RunRow, StepRow};
 
+pub(crate) use group::*;
 pub(crate) use read::*;
 pub(crate) use write::*;
 

@@ -391,7 +391,26 @@ const PROMISES: &[(&str, &str)] = &[
     (
         "run {} has not ended although nothing of it can move",
         "SELECT r.id FROM run r WHERE r.state <> 'finished' AND NOT EXISTS
-         (SELECT 1 FROM job j WHERE j.run = r.id AND j.state NOT IN ('finished', 'blocked'))",
+         (SELECT 1 FROM job j WHERE j.run = r.id AND j.state NOT IN ('finished', 'blocked'))
+         AND NOT EXISTS (SELECT 1 FROM concurrency c
+          WHERE c.run = r.id AND c.job IS NULL AND c.state = 'pending')",
+    ),
+    (
+        "run {} or a job of it waits in a concurrency group in which nobody is active",
+        "SELECT c.run FROM concurrency c WHERE c.state = 'pending' AND NOT EXISTS
+         (SELECT 1 FROM concurrency a WHERE a.repo = c.repo AND a.name = c.name
+          AND a.state = 'active')",
+    ),
+    (
+        "run {} has ended, or a job of it, and is still in a concurrency group",
+        "SELECT c.run FROM concurrency c JOIN run r ON r.id = c.run
+         WHERE r.state = 'finished' OR EXISTS
+         (SELECT 1 FROM job j WHERE j.id = c.job AND j.state = 'finished')",
+    ),
+    (
+        "job {} has a turn although its concurrency group does not let it start",
+        "SELECT j.id FROM job j JOIN concurrency c ON c.job = j.id
+         WHERE j.turn IS NOT NULL AND c.state <> 'active'",
     ),
     (
         "job {} is claimable although its run is held",

@@ -40,6 +40,12 @@ pub(crate) fn insert_run(db: &Db, now_ms: i64, new: &NewRun) -> Result<(RunId, R
     )
 }
 
+pub(crate) fn name_run(db: &Db, run: RunId, title: &str) -> Result<()> {
+    db.prepare_cached("UPDATE run SET title = ?2 WHERE id = ?1")?
+        .execute(params![run.0, title])?;
+    Ok(())
+}
+
 pub(crate) fn insert_plan(
     db: &Db,
     run: RunId,

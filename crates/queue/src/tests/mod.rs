@@ -1,6 +1,7 @@
 //! The queue's behaviour, one file a subject, over a real store in a temporary directory.
 
 mod claims;
+mod groups;
 mod holders;
 mod model;
 mod needs;
@@ -67,18 +68,13 @@ impl Bench {
     }
 
     pub(crate) fn open(&self, new: &NewRun, jobs: Value) -> Opened {
-        let workflow = workflow(jobs);
-        self.write(|tx| {
-            crate::open_run(
-                tx,
-                self.clock.now(),
-                &self.auditor,
-                &alice(),
-                new,
-                &workflow,
-            )
-        })
-        .unwrap()
+        self.open_workflow(new, &workflow(jobs))
+    }
+
+    pub(crate) fn open_workflow(&self, new: &NewRun, workflow: &Workflow) -> Opened {
+        let (now, auditor) = (self.clock.now(), &self.auditor);
+        self.write(|tx| crate::open_run(tx, now, auditor, &alice(), new, workflow))
+            .unwrap()
     }
 
     /// Opens a run in repo 1.

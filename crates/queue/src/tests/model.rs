@@ -46,9 +46,20 @@ fn jobs(dice: &Dice) -> Value {
         if dice.roll(5) == 0 {
             job["runs_on"] = json!(["linux", "gpu"]);
         }
+        if dice.roll(4) == 0 {
+            job["concurrency"] = group(dice, "job");
+        }
         jobs.push(job);
     }
     Value::Array(jobs)
+}
+
+fn group(dice: &Dice, kind: &str) -> Value {
+    json!({
+        "group": format!("{kind} {}", dice.roll(2)),
+        "cancel_in_progress": dice.roll(3) == 0,
+        "keep_all": dice.roll(3) == 0,
+    })
 }
 
 #[derive(Default)]
@@ -73,7 +84,12 @@ impl Model {
         match dice.roll(20) {
             0 | 1 if self.runs.len() < 12 => {
                 let new = new_run(i64::try_from(1 + dice.roll(3)).unwrap());
-                self.runs.push(bench.open(&new, jobs(dice)).run);
+                let mut workflow = workflow(jobs(dice));
+                if dice.roll(3) == 0 {
+                    let group = serde_json::from_value(group(dice, "run"));
+                    workflow.concurrency = Some(group.unwrap());
+                }
+                self.runs.push(bench.open_workflow(&new, &workflow).run);
             }
             2..=7 => self.claim(bench, &["linux", "gpu"]),
             8 => self.claim(bench, &["linux"]),

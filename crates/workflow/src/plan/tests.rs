@@ -55,6 +55,7 @@ fn a_job_without_a_matrix_is_one_leg() {
                 group: None,
                 labels: vec!["ubuntu-latest".into()]
             },
+            group: None,
         }]
     );
     assert_eq!(
@@ -247,4 +248,45 @@ fn a_spec_survives_json_and_is_computed_again() {
     );
     assert_eq!(crate::uses_of(&workflow)[0].uses, "actions/checkout@v4");
     assert_eq!((crate::uses_of(&workflow)[0].step, leg.total), (1, 1));
+}
+
+#[test]
+fn groups_are_computed_for_each_leg() {
+    let lines = "runs-on: x\nstrategy: { matrix: { n: [1, 2] } }\nconcurrency:\n  \
+                 group: ' ${{ github.ref_name }}-${{ matrix.n }} '\n  \
+                 cancel-in-progress: ${{ matrix.n == 2 }}\n  queue: max\nsteps: [{ run: a }]\n";
+    let groups: Vec<Group> = legs(lines)
+        .unwrap()
+        .into_iter()
+        .flat_map(|l| l.group)
+        .collect();
+    let group = |name: &str, cancel_in_progress| Group {
+        name: name.into(),
+        cancel_in_progress,
+        keep_all: true,
+    };
+    assert_eq!(groups, [group("main-1", false), group("main-2", true)]);
+    let empty = "runs-on: x\nconcurrency: ${{ github.head_ref }}\nsteps: [{ run: a }]\n";
+    assert!(legs(empty).unwrap_err().contains("group is empty"));
+    let long = "runs-on: x\nconcurrency: ${{ format('{0}{0}{0}{0}', vars.LONG) }}\n";
+    assert!(legs(long).unwrap_err().contains("group is empty"));
+}
+
+#[test]
+fn a_run_has_the_name_and_the_group_that_its_workflow_computes() {
+    let read = |top: &str| {
+        let text = format!("on: push\n{top}\njobs: {{ a: {{ runs-on: x }} }}\n");
+        parse("w.yml", text.as_bytes(), &Limits::default()).unwrap()
+    };
+    let named = read("run-name: \"On  ${{ github.ref_name }}\\n\"\nconcurrency: one");
+    let name = run_name(&named, &contexts()).unwrap();
+    assert_eq!(name.as_deref(), Some("On main"));
+    let group = run_group(&named, &contexts()).unwrap().unwrap();
+    assert_eq!((group.name.as_str(), group.keep_all), ("one", false));
+    let plain = read("");
+    assert_eq!(run_name(&plain, &contexts()).unwrap(), None);
+    assert_eq!(run_group(&plain, &contexts()).unwrap(), None);
+    let wrong = read("run-name: ${{ fromJSON(github.ref) }}");
+    let error = run_name(&wrong, &contexts()).unwrap_err().to_string();
+    assert!(error.contains("run-name cannot be computed"), "{error}");
 }
