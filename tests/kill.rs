@@ -146,6 +146,11 @@ fn nothing_is_lost_or_run_twice_when_the_server_is_killed_under_load() -> Result
         !outcomes.contains_key("null"),
         "runs that never ended: {outcomes:?}"
     );
+    let silent = without_a_reason(&site, &runs)?;
+    assert!(
+        silent.is_empty(),
+        "runs that failed, or do not say what became of them: {silent:#?}"
+    );
 
     for repository in site.appliance.repositories()? {
         git::fsck(&repository)?;
@@ -174,7 +179,8 @@ fn without_a_reason(site: &Site, runs: &BTreeMap<String, Vec<Value>>) -> Result<
                     || one[*key].as_array().is_some_and(|list| !list.is_empty())
             })
         });
-        if !said {
+        // A step that only prints cannot fail by itself.
+        if !said || run["outcome"] == "failure" {
             silent.push(run);
         }
     }

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vocab::{Clock, Stopwatch};
 
 use crate::program::Program;
 use crate::{Result, http};
@@ -81,6 +83,23 @@ impl Browser {
     pub fn script_until(&self, text: &str) -> Result<Value> {
         self.post("/timeouts", &json!({ "script": 60_000 }))?;
         self.post("/execute/async", &json!({ "script": text, "args": [] }))
+    }
+
+    /// Asks again and again until `expression` holds in the page, across page loads; an error
+    /// after ten seconds.
+    pub fn wait_for(&self, expression: &str) -> Result {
+        let watch = Stopwatch::start();
+        while watch.elapsed() < Duration::from_secs(10) {
+            // A page that is being replaced cannot answer; the next one will.
+            if matches!(
+                self.script(&format!("return !!({expression})")),
+                Ok(Value::Bool(true))
+            ) {
+                return Ok(());
+            }
+            Clock::sleep(Duration::from_millis(25));
+        }
+        Err(format!("{expression} does not hold at {}", self.url()?).into())
     }
 
     /// The visible text of the first element that `css` selects.
