@@ -165,7 +165,9 @@ fn limits(jailed: &Jailed) -> io::Result<()> {
     for (resource, value) in [
         (Resource::Fsize, limits.file_size_bytes),
         (Resource::Nofile, limits.open_files.into()),
-        (Resource::Core, 0),
+        // One byte, not none: this alone keeps the kernel from handing the core of a job to a
+        // program of the host.
+        (Resource::Core, 1),
         (Resource::Memlock, 8 << 20),
     ] {
         // A limit can be lowered by anybody, and raised only by the host's root.

@@ -256,6 +256,8 @@ fn complete(
     setup: &Channel,
 ) -> io::Result<OwnedFd> {
     cgroup.adopt(pid)?;
+    // When the host itself runs out of memory, jobs go before the appliance.
+    std::fs::write(format!("/proc/{pid}/oom_score_adj"), "500")?;
     if !off.user_namespace {
         userns::map_ids(pid, base)?;
     }

@@ -105,3 +105,12 @@ fn processor_time_is_held_to_the_quota() {
         None
     );
 }
+
+#[test]
+fn jobs_go_first_when_the_host_runs_out_of_memory() {
+    let Some(launcher) = launcher() else { return };
+    let walled = jail(&launcher, |_| {});
+    assert_eq!(sh(&walled, "cat /proc/self/oom_score_adj").out, "500\n");
+    let init = format!("/proc/{}/oom_score_adj", walled.init_pid());
+    assert_eq!(std::fs::read_to_string(init).unwrap(), "500\n");
+}

@@ -103,6 +103,7 @@ fn facts_name_the_image_the_limits_and_the_masks() {
     let facts = jail(&launcher, |_| {}).facts().unwrap();
     assert_eq!(facts.layers, ["host /usr"]);
     assert_eq!(facts.rlimits["Max file size"], 16 << 20);
+    assert_eq!(facts.rlimits["Max core file size"], 1);
     assert_eq!(facts.cgroup.pids_max, Some(64));
     assert!(facts.masked.iter().any(|m| m == "/proc/keys"));
     let usr = facts.mounts.iter().find(|m| m.target == "/usr").unwrap();
