@@ -219,6 +219,8 @@ pub(crate) struct Job<'a> {
     pub(crate) own_env: Env,
     /// What steps set by `GITHUB_ENV`.
     pub(crate) set_env: Env,
+    /// What the workflow, the job and its steps set, once the steps are over: for its outputs.
+    pub(crate) job_env: Env,
     /// What steps put on the path, first first.
     pub(crate) folders: Vec<String>,
     pub(crate) steps: Object,
@@ -270,6 +272,7 @@ impl<'a> Job<'a> {
             own_env,
             paths,
             set_env: Env::default(),
+            job_env: Env::default(),
             folders: Vec::new(),
             steps: Object::new(),
             progress: Progress::Success,

@@ -276,11 +276,15 @@ impl Receipt {
             let source = or_none(&usage.sources, ", ");
             push(lines, "used", used(usage), &source);
             if usage.oom_kills > 0 {
-                let value = format!("{} processes ended for want of memory", usage.oom_kills);
+                let value = format!("{} ended for want of memory", processes(usage.oom_kills));
                 push(lines, "out of memory", value, &source);
             }
             if usage.pids_refused > 0 {
-                let value = format!("{} forks refused at the limit", usage.pids_refused);
+                let forks = match usage.pids_refused {
+                    1 => "1 fork".to_owned(),
+                    forks => format!("{forks} forks"),
+                };
+                let value = format!("{forks} refused at the limit");
                 push(lines, "processes", value, &source);
             }
         }
@@ -296,13 +300,20 @@ impl Receipt {
     }
 }
 
+fn processes(count: u64) -> String {
+    match count {
+        1 => "1 process".to_owned(),
+        count => format!("{count} processes"),
+    }
+}
+
 fn used(usage: &Usage) -> String {
     let mut parts = Vec::new();
     if let Some(bytes) = usage.memory_peak_bytes {
         parts.push(format!("memory up to {}", size(bytes)));
     }
     if let Some(pids) = usage.pids_peak {
-        parts.push(format!("up to {pids} processes"));
+        parts.push(format!("up to {}", processes(pids)));
     }
     if let Some(ms) = usage.cpu_ms {
         parts.push(format!("{ms} ms of processor"));

@@ -101,6 +101,8 @@ impl<'a> Job<'a> {
         for step in &self.spec.steps {
             self.run_step(step, &base);
         }
+        self.job_env = base;
+        self.job_env.add(&self.set_env);
     }
 
     /// Gathers the folders and files that every job has.
@@ -216,7 +218,10 @@ impl<'a> Job<'a> {
             (Ok(true), Ok(own)) => Some(self.work(step, &env, &own)),
         };
         match worked {
-            None => report.end(Outcome::Skipped, self.why_skipped(), self.log.now_ms()),
+            None => {
+                report.end(Outcome::Skipped, self.why_skipped(), self.log.now_ms());
+                self.remember(step, &report, &[]);
+            }
             Some(worked) => self.conclude(step, &env, &mut report, worked),
         }
         let at = self.log.now();
@@ -262,17 +267,23 @@ impl<'a> Job<'a> {
         if !report.conclusion.is_good() && self.progress == Progress::Success {
             self.progress = Progress::Failed;
         }
-        if let Some(id) = step.id.as_deref() {
-            let mut outputs = Object::new();
-            for (name, value) in &worked.outputs {
-                outputs.set(name.as_str(), Value::from(value.as_str()));
-            }
-            let mut entry = Object::new();
-            entry.set("outputs", Value::object(outputs));
-            entry.set("outcome", Value::from(report.outcome.as_result()));
-            entry.set("conclusion", Value::from(report.conclusion.as_result()));
-            self.steps.set(id, Value::object(entry));
+        self.remember(step, report, &worked.outputs);
+    }
+
+    /// Puts a step that is over, skipped ones too, into the `steps` context.
+    fn remember(&mut self, step: &Step, report: &StepReport, given: &[(String, String)]) {
+        let Some(id) = step.id.as_deref() else {
+            return;
+        };
+        let mut outputs = Object::new();
+        for (name, value) in given {
+            outputs.set(name.as_str(), Value::from(value.as_str()));
         }
+        let mut entry = Object::new();
+        entry.set("outputs", Value::object(outputs));
+        entry.set("outcome", Value::from(report.outcome.as_result()));
+        entry.set("conclusion", Value::from(report.conclusion.as_result()));
+        self.steps.set(id, Value::object(entry));
     }
 
     fn truth(&self, template: Option<&Template>, env: &Env) -> Result<bool, ExprError> {
@@ -561,9 +572,12 @@ impl<'a> Job<'a> {
             let count = kills - self.oom_kills;
             self.oom_kills = kills;
             let limit = self.order.limits.memory_bytes >> 20;
+            let what = match count {
+                1 => "one of its processes".to_owned(),
+                count => format!("{count} of its processes"),
+            };
             return format!(
-                "out of memory: the kernel ended {count} of its processes at the job's limit of \
-                 {limit} MiB"
+                "out of memory: the kernel ended {what} at the job's limit of {limit} MiB"
             );
         }
         match exit {
@@ -661,7 +675,7 @@ impl<'a> Job<'a> {
         let Some(data) = &self.spec.outputs else {
             return Vec::new();
         };
-        let value = match data.eval(&self.scope(&self.set_env)) {
+        let value = match data.eval(&self.scope(&self.job_env)) {
             Ok(value) => value,
             Err(error) => {
                 self.log.error(
