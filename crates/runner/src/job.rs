@@ -86,6 +86,9 @@ pub fn run(
     let receipt = receipt(
         order, executor, &facts, ended, timings, background, unread, &log,
     );
+    for found in &receipt.residue.found {
+        log.warn(last, &format!("this job left something behind: {found}"));
+    }
     for line in receipt.render_text() {
         log.say(last, LineKind::Receipt, &line);
     }

@@ -154,6 +154,11 @@ fn what_is_left_behind_is_found() {
         residue.starts_with("LEFT BEHIND: process ") && residue.contains("sleep"),
         "{residue}"
     );
+    let told = ran
+        .annotations
+        .iter()
+        .any(|a| a.message.contains("left something behind"));
+    assert!(told, "{:?}", ran.annotations);
 }
 
 #[test]

@@ -17,6 +17,8 @@ jobs:
     env: { B: job, C: job }
     outputs:
       sum: ${{ steps.one.outputs.x }}-${{ steps.one.outputs.multi }}
+      env: ${{ env.A }} ${{ env.B }} ${{ env.LATER }}
+      skipped: ${{ steps.skipped.outcome }} ${{ steps.skipped.conclusion }}
       secret: ${{ secrets.TOKEN }}
     steps:
       - id: one
@@ -30,6 +32,7 @@ jobs:
           mkdir -p bin && printf '#!/bin/sh\necho tool runs\n' > bin/my-tool && chmod +x bin/my-tool
           echo "$PWD/bin" >> "$GITHUB_PATH"
           echo "# Summary of $TOKEN" >> "$GITHUB_STEP_SUMMARY"
+      - { id: skipped, if: false, run: exit 1 }
       - id: two
         run: |
           my-tool
@@ -55,10 +58,18 @@ jobs:
         "{}",
         ran.log()
     );
-    assert_eq!(
-        ran.report.outputs,
-        [("sum".to_owned(), "1-a\nb".to_owned())]
-    );
+    let outputs: Vec<(&str, &str)> = ran
+        .report
+        .outputs
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .collect();
+    let expected = [
+        ("sum", "1-a\nb"),
+        ("env", "workflow job from-env"),
+        ("skipped", "skipped skipped"),
+    ];
+    assert_eq!(outputs, expected);
     assert_eq!(ran.step("one").summary, "# Summary of \n");
     let kept_back = ran
         .annotations
