@@ -2,8 +2,8 @@
 //!
 //! One call to [`run`] is one attempt on one operating-system thread: a sandbox is prepared, the
 //! steps run in it, it is destroyed and searched, and a report with its receipt comes back. In
-//! reading order: `order` (what comes in), `job` (from preparation to receipt), `steps`, `process`
-//! (one program), `output` and `mask` (what it prints), `actions` (built-in ones), `report` and
+//! reading order: `order` (what comes in), `job` (from preparation to receipt), `steps`, `script`,
+//! `handover`, `process` (one program), `output` and `mask` (what it prints), `actions` (built-in ones), `report` and
 //! `receipt` (what goes out).
 //!
 //! Refuses: actions that are not built in, other shells than those of the dialect. Invariant:
@@ -19,6 +19,7 @@ mod commands;
 mod encodings;
 mod environment;
 mod files;
+mod handover;
 mod hashfiles;
 mod job;
 mod lines;
@@ -30,6 +31,7 @@ mod output;
 mod process;
 mod pyversion;
 mod report;
+mod script;
 mod source;
 mod stage;
 mod steps;

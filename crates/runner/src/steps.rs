@@ -1,26 +1,19 @@
-//! The steps of a job, in order: conditions, environment, scripts, what they hand over.
-
-use std::time::Duration;
+//! The steps of a job, in order: what they see, whether they run, how they ended.
 
 use vocab::Outcome;
 use workflow::{
-    Contexts, ExprError, Host, Object, ShellCommand, StatusFunction, Step, StepAction, Template,
-    Value, evaluate_condition,
+    Contexts, ExprError, Host, Object, StatusFunction, Step, StepAction, Template, Value,
+    evaluate_condition,
 };
 
 use crate::actions;
 use crate::environment::{self, Env};
-use crate::executor::{ExecSpec, Exit, SandboxError};
-use crate::files::{self, FileError};
+use crate::executor::SandboxError;
+use crate::handover::COMMANDS;
 use crate::hashfiles;
-use crate::job::{Job, Progress, minutes};
-use crate::observer::LineKind;
-use crate::output::{Asked, Stream};
-use crate::process::{Deadline, Done, Stop};
+use crate::job::{Job, Progress};
 use crate::report::StepReport;
-
-/// Folder, below `/work`, of the files by which steps hand over values.
-const COMMANDS: &str = "_temp/_runner_file_commands";
+use crate::script::Script;
 
 /// What a step's expressions see.
 pub(crate) struct Scope<'a, 'b> {
@@ -184,6 +177,7 @@ impl<'a> Job<'a> {
         }
     }
 
+    #[tracing::instrument(skip_all, fields(step.number = self.step()))]
     fn run_step(&mut self, step: &'a Step, base: &Env) {
         self.heed_cancel();
         let number = self.step();
@@ -306,7 +300,7 @@ impl<'a> Job<'a> {
     }
 
     /// From now on only steps that ask for it run, and only for so long.
-    fn begin_cleanup(&mut self, progress: Progress) {
+    pub(crate) fn begin_cleanup(&mut self, progress: Progress) {
         self.progress = progress;
         self.deadline = self
             .watch
@@ -316,7 +310,7 @@ impl<'a> Job<'a> {
     }
 
     /// Whether what runs now is cleaning up after a cancellation or the end of the job's time.
-    fn cleans_up(&self) -> bool {
+    pub(crate) fn cleans_up(&self) -> bool {
         matches!(self.progress, Progress::Cancelled(_) | Progress::TimedOut)
     }
 
@@ -377,366 +371,12 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn time_limit(&self, step: &Step, env: &Env) -> Result<Option<Duration>, String> {
-        let Some(template) = &step.timeout_minutes else {
-            return Ok(None);
-        };
-        let value = template
-            .eval(&self.scope(env))
-            .map_err(|e| format!("its timeout-minutes cannot be computed: {e}"))?;
-        let number = value.to_number();
-        if matches!(value, Value::Null) || number == f64::INFINITY {
-            Ok(None)
-        } else if number > 0.0 {
-            Ok(Some(minutes(number)))
-        } else {
-            let text = value.to_text();
-            Err(format!(
-                "its timeout-minutes must be a number above 0, not '{text}'"
-            ))
-        }
-    }
-
-    fn run_script(
-        &mut self,
-        script: &Script,
-        step: &Step,
-        env: &Env,
-        own: &Env,
-        limit: Option<Duration>,
-    ) -> Worked {
-        let number = self.step();
-        let folder = self.folder(script.folder.as_deref());
-        let id = step.id.clone().unwrap_or_else(|| format!("__run_{number}"));
-        loop {
-            // Every program counts as there until starting it has failed.
-            let has = |program: &str| !self.missing.iter().any(|m| m == program);
-            let shell = match ShellCommand::resolve(script.shell.as_deref(), &has) {
-                Ok(shell) => shell,
-                Err(error) => return Worked::failed(error.to_string()),
-            };
-            let name = format!("_temp/step-{number}{}", shell.extension);
-            let text = shell.script(&script.text.replace("\r\n", "\n"));
-            if let Err(error) = self.stage.file(&name, text.as_bytes(), 0o755) {
-                return Worked::failed(format!("its script could not be gathered: {error}"));
-            }
-            let argv = shell.argv(&format!("{}/{name}", environment::WORK));
-            self.show(script, &argv, own);
-            match self.run_program(&argv, &folder, env, &id, limit) {
-                Err(SandboxError::NoProgram { program }) if has_not(&self.missing, &program) => {
-                    self.missing.push(program);
-                }
-                Err(error) => {
-                    self.note_loss();
-                    return Worked::failed(error.to_string());
-                }
-                Ok(worked) => return worked,
-            }
-        }
-    }
-
-    /// Shows what will run, once.
-    fn show(&mut self, script: &Script, argv: &[String], own: &Env) {
-        let number = self.step();
-        if self.shown == Some(number) {
-            return;
-        }
-        self.shown = Some(number);
-        let text = script.text.trim_end();
-        let first = text.lines().next().unwrap_or_default();
-        self.log
-            .say(number, LineKind::Group, &format!("Run {first}"));
-        self.log.say(number, LineKind::Command, text);
-        self.log.say(
-            number,
-            LineKind::Debug,
-            &format!("shell: {}", argv.join(" ")),
-        );
-        if !own.is_empty() {
-            let lines: Vec<String> = own.iter().map(|(n, v)| format!("env {n}: {v}")).collect();
-            self.log.say(number, LineKind::Debug, &lines.join("\n"));
-        }
-        self.log.say(number, LineKind::Endgroup, "");
-    }
-
-    fn folder(&self, folder: Option<&str>) -> String {
-        match folder.map(str::trim).filter(|f| !f.is_empty()) {
-            Some(absolute) if absolute.starts_with('/') => absolute.to_owned(),
-            Some(relative) => format!("{}/{relative}", self.paths.workspace),
-            None => self.paths.workspace.clone(),
-        }
-    }
-
-    /// Runs a program as a step: fresh command files, its output obeyed, what it wrote read back.
-    fn run_program(
-        &mut self,
-        argv: &[String],
-        folder: &str,
-        env: &Env,
-        id: &str,
-        limit: Option<Duration>,
-    ) -> Result<Worked, SandboxError> {
-        let number = self.step();
-        let mut own = self.own_env.clone();
-        own.set("GITHUB_ACTION", id);
-        for (variable, word) in COMMAND_FILES {
-            let name = format!("{COMMANDS}/{word}_{number}");
-            if self.stage.file(&name, b"", 0o644).is_ok() {
-                own.set(variable, &format!("{}/{name}", environment::WORK));
-            }
-        }
-        self.unpack_stage()?;
-        let all = environment::compose(&self.image_env, env, &own, &self.folders);
-        let unsecure = all
-            .get("ACTIONS_ALLOW_UNSECURE_COMMANDS")
-            .is_some_and(|v| v.eq_ignore_ascii_case("true"));
-        let spec = ExecSpec {
-            argv: argv.to_vec(),
-            env: all.into_pairs(),
-            cwd: folder.to_owned(),
-            user: self.user,
-        };
-        let stream = Stream::new(number, self.order.debug, unsecure);
-        let deadline = self.step_deadline(limit);
-        let heed = !self.cleans_up();
-        self.touched = true;
-        let done = self
-            .watch
-            .run(&spec, stream, &deadline, heed, &mut self.log)?;
-        Ok(self.after_program(done))
-    }
-
-    /// The sooner of the step's own end and the job's.
-    fn step_deadline(&self, limit: Option<Duration>) -> Deadline {
-        let job = match self.cleans_up() {
-            true => Stop::CleanupTimeout,
-            false => Stop::JobTimeout,
-        };
-        let own = limit.map(|limit| self.watch.since.elapsed().saturating_add(limit));
-        match own {
-            Some(at) if at < self.deadline => Deadline {
-                at,
-                why: Stop::StepTimeout,
-            },
-            _ => Deadline {
-                at: self.deadline,
-                why: job,
-            },
-        }
-    }
-
-    fn after_program(&mut self, done: Done) -> Worked {
-        let mut worked = Worked::well(done.asked.outputs.clone());
-        let code = done.exit.shell_code();
-        worked.exit_code = Some(code);
-        if let Err(error) = self.read_back(done.asked, &mut worked) {
-            (worked.outcome, worked.reason) = (Outcome::Failure, error);
-        }
-        if done.exit != Exit::Code(0) {
-            (worked.outcome, worked.reason) = (Outcome::Failure, self.why_failed(done.exit));
-        }
-        match done.stopped {
-            None => {}
-            Some(Stop::StepTimeout) => {
-                worked.outcome = Outcome::Failure;
-                worked.reason = "stopped: it ran past its timeout-minutes".to_owned();
-            }
-            Some(Stop::JobTimeout) => {
-                worked.outcome = Outcome::TimedOut;
-                worked.reason = "stopped: the job ran past its time limit".to_owned();
-                self.begin_cleanup(Progress::TimedOut);
-            }
-            Some(Stop::CleanupTimeout) => {
-                worked.outcome = Outcome::Cancelled;
-                worked.reason = "stopped: the time for cleaning up is over".to_owned();
-            }
-            Some(Stop::Cancelled(reason)) => {
-                worked.outcome = Outcome::Cancelled;
-                worked.reason = format!("stopped: {reason}");
-                self.begin_cleanup(Progress::Cancelled(reason));
-            }
-        }
-        if done.exit == Exit::SandboxLost {
-            self.progress = Progress::Lost(worked.reason.clone());
-        }
-        worked
-    }
-
-    /// Why a program did not end well: memory, a signal, its own word.
-    fn why_failed(&mut self, exit: Exit) -> String {
-        let kills = self
-            .sandbox()
-            .usage()
-            .map_or(self.oom_kills, |usage| usage.oom_kills);
-        if kills > self.oom_kills {
-            let count = kills - self.oom_kills;
-            self.oom_kills = kills;
-            let limit = self.order.limits.memory_bytes >> 20;
-            let what = match count {
-                1 => "one of its processes".to_owned(),
-                count => format!("{count} of its processes"),
-            };
-            return format!(
-                "out of memory: the kernel ended {what} at the job's limit of {limit} MiB"
-            );
-        }
-        match exit {
-            Exit::Code(code) => format!("exit code {code}"),
-            Exit::Signal(signal) => format!("ended by signal {signal}"),
-            Exit::SandboxLost => "the sandbox ended under it".to_owned(),
-        }
-    }
-
-    /// Takes what the step wrote to its command files and asked for by commands.
-    fn read_back(&mut self, asked: Asked, worked: &mut Worked) -> Result<(), String> {
-        let mut errors = asked.errors;
-        let mut env = asked.env;
-        let mut folders = asked.path;
-        let mut pairs_of = |job: &Self, variable, word| -> Vec<(String, String)> {
-            let bytes = job.command_file(variable, word, files::FILE_BYTES);
-            bytes
-                .and_then(|b| Ok(files::pairs(variable, &b)?))
-                .unwrap_or_else(|error| {
-                    errors.push(error.to_string());
-                    Vec::new()
-                })
-        };
-        worked
-            .outputs
-            .extend(pairs_of(self, "GITHUB_OUTPUT", "set_output"));
-        env.extend(pairs_of(self, "GITHUB_ENV", "set_env"));
-        match self.command_file("GITHUB_PATH", "add_path", files::FILE_BYTES) {
-            Ok(bytes) => folders.extend(files::folders(&bytes)),
-            Err(error) => errors.push(error.to_string()),
-        }
-        self.take_summary(worked);
-        for (name, value) in env {
-            if files::is_refused_env(&name) {
-                errors.push(format!(
-                    "GITHUB_ENV cannot set {name}: later actions would run it"
-                ));
-            } else {
-                self.set_env.set(&name, &value);
-            }
-        }
-        for folder in folders {
-            self.folders.retain(|f| *f != folder);
-            self.folders.insert(0, folder);
-        }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(errors.join("; "))
-        }
-    }
-
-    fn take_summary(&mut self, worked: &mut Worked) {
-        match self.command_file("GITHUB_STEP_SUMMARY", "step_summary", files::SUMMARY_BYTES) {
-            Ok(bytes) => {
-                worked.summary = self.log.masker.mask_text(&files::decode(&bytes));
-            }
-            Err(error) => {
-                let number = self.step();
-                self.log
-                    .warn(number, &format!("the summary is left out: {error}"));
-            }
-        }
-    }
-
-    fn command_file(
-        &self,
-        variable: &'static str,
-        word: &str,
-        limit: u64,
-    ) -> Result<Vec<u8>, CommandFileError> {
-        let path = format!("{}/{COMMANDS}/{word}_{}", environment::WORK, self.step());
-        match self.sandbox().read_file(&path, limit) {
-            Ok(bytes) => Ok(bytes.unwrap_or_default()),
-            Err(SandboxError::TooLarge { limit, .. }) => {
-                Err(CommandFileError::File(FileError::TooLarge {
-                    file: variable,
-                    limit,
-                }))
-            }
-            Err(error) => Err(CommandFileError::Sandbox(error)),
-        }
-    }
-
     /// Tells a failed step from a sandbox that is gone, which ends the job.
     pub(crate) fn note_loss(&mut self) {
         if let Err(error @ SandboxError::Gone { .. }) = self.sandbox().usage() {
             self.progress = Progress::Lost(error.to_string());
         }
     }
-
-    /// What the job gives to those that need it.
-    pub(crate) fn outputs(&mut self) -> Vec<(String, String)> {
-        let last = self.step().saturating_sub(1);
-        let Some(data) = &self.spec.outputs else {
-            return Vec::new();
-        };
-        let value = match data.eval(&self.scope(&self.job_env)) {
-            Ok(value) => value,
-            Err(error) => {
-                self.log.error(
-                    last,
-                    &format!("the job's outputs cannot be computed: {error}"),
-                );
-                return Vec::new();
-            }
-        };
-        let mut outputs = Vec::new();
-        for (name, value) in value.as_object().unwrap_or(&Object::new()).iter() {
-            let value = value.to_text();
-            let refusal = if self.log.masker.reveals(&value) {
-                "it holds a secret"
-            } else if value.len() > OUTPUT_BYTES {
-                "it is larger than 1 MiB"
-            } else if name.len() > 255 || outputs.len() >= OUTPUTS {
-                "its name is longer than 255 characters, or there are more than 1,000 outputs"
-            } else {
-                outputs.push((name.to_owned(), value.to_string()));
-                continue;
-            };
-            self.log.warn(
-                last,
-                &format!("output '{name}' is not passed on: {refusal}"),
-            );
-        }
-        outputs
-    }
-}
-
-/// Largest output of a job.
-const OUTPUT_BYTES: usize = 1 << 20;
-/// Most outputs of a job.
-const OUTPUTS: usize = 1000;
-
-/// The command files: variable and name.
-const COMMAND_FILES: [(&str, &str); 5] = [
-    ("GITHUB_OUTPUT", "set_output"),
-    ("GITHUB_ENV", "set_env"),
-    ("GITHUB_PATH", "add_path"),
-    ("GITHUB_STATE", "save_state"),
-    ("GITHUB_STEP_SUMMARY", "step_summary"),
-];
-
-#[derive(Debug, thiserror::Error)]
-enum CommandFileError {
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-}
-
-fn has_not(missing: &[String], program: &str) -> bool {
-    !missing.iter().any(|m| m == program)
-}
-
-struct Script {
-    text: String,
-    shell: Option<String>,
-    folder: Option<String>,
 }
 
 /// A path below `/work`, as the stage names it.
