@@ -1,12 +1,13 @@
 //! Consolidation: many small packs into one, so that lookups stay fast and few files are mapped.
 //!
-//! Invariant: an object is unlinked only after the pack that also holds it is durable. Nothing is
-//! pruned.
+//! Invariant: a pack is unlinked only after the pack that also holds its objects is durable, and
+//! not before the next consolidation: a reader that listed the directory just before still finds
+//! what it saw, or finds the newer pack when it looks again. Nothing is pruned.
 
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
-use std::path::Path;
-use std::sync::PoisonError;
+use std::path::{Path, PathBuf};
+use std::sync::{MutexGuard, PoisonError};
 
 use crate::ids::IdSet;
 use crate::pack::{self, PackError, PackPlan};
@@ -25,9 +26,16 @@ pub struct Consolidated {
 }
 
 impl Repository {
-    /// How many packs there are. Above about 50, [`Repository::consolidate`] is worth its while.
+    /// How many packs there are. Above about 30, [`Repository::consolidate`] is worth its while.
     pub fn pack_count(&self) -> io::Result<usize> {
-        Ok(self.packs.get(&self.dir, self.hash)?.packs.len())
+        let all = self.packs.get(&self.dir, self.hash)?.packs.len();
+        Ok(all.saturating_sub(self.superseded().len()))
+    }
+
+    fn superseded(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.superseded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last resort of a push: the object database cannot hold any number of packs.
@@ -48,6 +56,10 @@ impl Repository {
             .consolidating
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let gone = std::mem::take(&mut *self.superseded());
+        if !gone.is_empty() {
+            self.remove_packs(&gone)?;
+        }
         let set = self.packs.get(&self.dir, self.hash)?;
         let mut outcome = Consolidated {
             packs_before: set.packs.len(),
@@ -94,12 +106,9 @@ impl Repository {
             had: IdSet::default(),
         };
         let kept = self.write_durably(&plan)?;
-        let gone: Vec<&Path> = merged
-            .iter()
-            .map(|p| p.path.as_path())
-            .filter(|p| p.file_stem() != Some(kept.as_ref()))
-            .collect();
-        self.remove_packs(&gone)?;
+        let gone = merged.iter().map(|p| p.path.clone());
+        self.superseded()
+            .extend(gone.filter(|p| p.file_stem() != Some(kept.as_ref())));
         outcome.packs_after = set.packs.len() + 1 - merged.len();
         Ok(outcome)
     }
@@ -128,7 +137,7 @@ impl Repository {
         Ok(name)
     }
 
-    fn remove_packs(&self, indexes: &[&Path]) -> io::Result<()> {
+    fn remove_packs(&self, indexes: &[PathBuf]) -> io::Result<()> {
         let dir = self.dir.join("objects/pack");
         // It would name packs that are gone.
         remove(&dir.join("multi-pack-index"))?;

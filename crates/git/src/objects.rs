@@ -15,7 +15,11 @@ use crate::repo::Repository;
 pub(crate) type Handle = Cache<StoreHandle<Arc<Store>>>;
 
 /// How much decoded delta data one handle keeps.
-const DELTA_CACHE_BYTES: usize = 32 << 20;
+const DELTA_CACHE_BYTES: usize = 8 << 20;
+
+/// How much of it those keep that read most of a repository: a thread that counts a whole
+/// history, the check of a push.
+const LARGE_CACHE_BYTES: usize = 32 << 20;
 
 /// Why an object could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +89,7 @@ impl Fresh {
         Self {
             bundle,
             inflate: RefCell::default(),
-            cache: RefCell::new(MemoryCappedHashmap::new(DELTA_CACHE_BYTES)),
+            cache: RefCell::new(MemoryCappedHashmap::new(LARGE_CACHE_BYTES)),
         }
     }
 
@@ -127,8 +131,10 @@ impl Objects {
 
     /// The same, without a quarantine, for a helping thread.
     pub(crate) fn for_another_thread(&self) -> Self {
+        let mut main = self.main.clone();
+        main.set_pack_cache(|| Box::new(MemoryCappedHashmap::new(LARGE_CACHE_BYTES)));
         Self {
-            main: self.main.clone(),
+            main,
             fresh: None,
             hash: self.hash,
         }
@@ -189,16 +195,25 @@ impl Objects {
                 .map(|header| (header.kind, header.object_size))
                 .map_err(|source| database(id, source));
         }
-        match self.main.try_header(id) {
+        let header = |main: &Handle| match main.try_header(id) {
             Ok(Some(header)) => Ok((header.kind(), header.size())),
             Ok(None) => Err(ReadError::Missing { id: id.to_owned() }),
             Err(source) => Err(database(id, source)),
-        }
+        };
+        header(&self.main).or_else(|_| header(&self.look_again()))
     }
 
     fn in_fresh(&self, id: &oid) -> Option<(&Fresh, u32)> {
         let fresh = self.fresh.as_ref()?;
         Some((fresh, fresh.bundle.index.lookup(id)?))
+    }
+
+    /// A handle that starts from what lies on disk now: packs may have been merged while the
+    /// first one looked for an object.
+    fn look_again(&self) -> Handle {
+        let again = Cache::from(self.main.store().to_handle_arc());
+        gix::objs::Exists::exists(&again, self.hash.null_ref());
+        again
     }
 
     pub(crate) fn find<'a>(&self, id: &oid, buf: &'a mut Vec<u8>) -> Result<Found<'a>, ReadError> {
@@ -217,14 +232,15 @@ impl Objects {
                 data: data.data,
             });
         }
-        match gix::objs::Find::try_find(&self.main, id, buf) {
-            Ok(Some(data)) => Ok(Found {
-                kind: data.kind,
-                data: data.data,
-            }),
-            Ok(None) => Err(ReadError::Missing { id: id.to_owned() }),
-            Err(source) => Err(database(id, source)),
-        }
+        let kind = match gix::objs::Find::try_find(&self.main, id, buf) {
+            Ok(Some(data)) => data.kind,
+            Ok(None) | Err(_) => match gix::objs::Find::try_find(&self.look_again(), id, buf) {
+                Ok(Some(data)) => data.kind,
+                Ok(None) => return Err(ReadError::Missing { id: id.to_owned() }),
+                Err(source) => return Err(database(id, source)),
+            },
+        };
+        Ok(Found { kind, data: buf })
     }
 
     /// Like `find`, but of one kind only.

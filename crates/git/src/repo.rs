@@ -23,7 +23,7 @@ use crate::refs::{Head, RefCache, RefSnapshot};
 const PACK_SLOTS: u16 = 1024;
 
 /// With so many packs a push consolidates before it begins, should nobody have done it before.
-pub(crate) const PACKS_AT_MOST: usize = 256;
+pub(crate) const PACKS_AT_MOST: usize = 96;
 
 /// The largest single object that is ever decoded, whatever wrote it.
 pub(crate) const MAX_DECODED_BYTES: usize = 1 << 30;
@@ -42,6 +42,8 @@ pub struct Repository {
     pub(crate) packs: PackSetCache,
     /// Held by the one consolidation.
     pub(crate) consolidating: Mutex<()>,
+    /// Packs whose objects are all in a newer one; the next consolidation removes them.
+    pub(crate) superseded: Mutex<Vec<PathBuf>>,
 }
 
 /// Why a repository cannot be made or opened.
@@ -174,6 +176,7 @@ impl Repository {
             ref_writer: Mutex::new(()),
             packs: PackSetCache::default(),
             consolidating: Mutex::new(()),
+            superseded: Mutex::new(Vec::new()),
         })
     }
 

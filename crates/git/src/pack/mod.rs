@@ -3,6 +3,7 @@
 mod index;
 mod select;
 mod set;
+mod turn;
 mod write;
 
 pub(crate) use index::{IndexEntry, write_index};

@@ -11,6 +11,7 @@ use gix::hash::ObjectId;
 use gix::hashtable::sync::ObjectIdMap;
 use gix::objs::Kind;
 
+use super::turn::Turn;
 use crate::ids::{IdMap, IdSet};
 use crate::objects::{Objects, ReadError};
 use crate::parse;
@@ -132,6 +133,7 @@ fn select_whole(objects: &Objects, what: &Selection<'_>) -> Result<Selected, Rea
     if threads == 1 {
         parts.push(walk(objects)?);
     } else {
+        let _turn = Turn::wait();
         let handles: Vec<Objects> = (0..threads).map(|_| objects.for_another_thread()).collect();
         let walk = &walk;
         let done: Vec<_> = std::thread::scope(|scope| {

@@ -3,6 +3,8 @@
 //! The object database answers "what is this object"; whoever copies entries from pack to pack
 //! asks here instead. Opened on first use, kept until the directory changes.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -102,14 +104,18 @@ pub(crate) struct PackSet {
 impl PackSet {
     /// Opens what `before` does not have open already.
     fn open(dir: &Path, hash: Kind, before: Option<&PackSet>) -> io::Result<Self> {
+        let known: HashMap<&OsStr, &Arc<PackFile>> = before
+            .iter()
+            .flat_map(|set| &set.packs)
+            .filter_map(|pack| Some((pack.path.file_name()?, pack)))
+            .collect();
         let mut packs = Vec::new();
         for entry in std::fs::read_dir(dir)? {
             let path = entry?.path();
             if path.extension().is_none_or(|e| e != "idx") {
                 continue;
             }
-            let known = before.and_then(|set| set.packs.iter().find(|p| p.path == path));
-            if let Some(pack) = known {
+            if let Some(pack) = path.file_name().and_then(|name| known.get(name)) {
                 packs.push(Arc::clone(pack));
                 continue;
             }

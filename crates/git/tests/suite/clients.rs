@@ -449,7 +449,9 @@ fn three_hundred_pushes_in_a_row_stay_small_consolidate_and_clone() -> Result {
         Ok(kib.parse()?)
     };
     let repo = site.repo()?;
-    assert!(repo.pack_count()? > 20);
+    // A push merges packs itself when nobody else does.
+    let before = repo.pack_count()?;
+    assert!((2..100).contains(&before), "{before}");
     for version in VERSIONS {
         let option = format!("protocol.version={version}");
         let clone = site.clone_to(&format!("c{version}"), &["-c", &option])?;
@@ -457,14 +459,15 @@ fn three_hundred_pushes_in_a_row_stay_small_consolidate_and_clone() -> Result {
         clone.git(&["fsck", "--strict", "--full"])?;
         assert!(size(&clone)? < 1024, "{}", size(&clone)?);
     }
-    let done = repo.consolidate(20)?;
-    assert!(done.packs_after < 20, "{done:?}");
+    let done = repo.consolidate(1)?;
+    assert!(done.packs_after < before, "{done:?}");
     assert_eq!(repo.pack_count()?, done.packs_after);
     site.check()?;
     let clone = site.clone_to("after", &[])?;
     clone.git(&["fsck", "--strict", "--full"])?;
     assert!(size(&clone)? < 1024, "{}", size(&clone)?);
     assert_eq!(repo.consolidate(20)?.objects, 0);
+    site.check()?;
     Ok(())
 }
 

@@ -687,14 +687,16 @@ fn a_push_is_readable_before_it_is_visible_and_leaves_nothing_when_dropped() -> 
 #[test]
 fn a_repository_takes_more_pushes_than_it_can_hold_packs() -> Result {
     let site = Site::new()?;
-    let repo = site.repo()?;
+    // Thousands of fsyncs would only slow this down.
+    let unsynced = git::Repository::open(&site.bare(), git::Durability::SkipForTest)?;
+    let repo = std::sync::Arc::new(unsynced);
     // A reader that never goes away pins what it may have seen.
     let reader = repo.objects();
     let s = small()?;
     let tree = hash(Kind::Tree, &s.tree)?;
     let limits = git::ReceiveLimits::default();
     let mut old: Option<ObjectId> = None;
-    for n in 0..1500 {
+    for n in 0..1200 {
         let commit = commit_of(tree, old.as_slice());
         let new = hash(Kind::Commit, &commit)?;
         let pack = if n == 0 {
@@ -716,16 +718,18 @@ fn a_repository_takes_more_pushes_than_it_can_hold_packs() -> Result {
         assert!(reader.contains(&new), "push {n}");
         old = Some(new);
     }
-    assert!(repo.pack_count()? <= 256);
+    assert!(repo.pack_count()? <= 96);
     let clone = site.clone_to("c", &[])?;
-    assert_eq!(clone.git(&["rev-list", "--count", "HEAD"])?, "1500");
+    assert_eq!(clone.git(&["rev-list", "--count", "HEAD"])?, "1200");
     site.check()
 }
 
 #[test]
 fn readers_and_clones_go_on_while_packs_are_merged() -> Result {
     let site = Site::new()?;
-    let repo = site.repo()?;
+    // Thousands of fsyncs would only slow this down.
+    let unsynced = git::Repository::open(&site.bare(), git::Durability::SkipForTest)?;
+    let repo = std::sync::Arc::new(unsynced);
     let s = small()?;
     let tree = hash(Kind::Tree, &s.tree)?;
     let stop = std::sync::atomic::AtomicBool::new(false);
