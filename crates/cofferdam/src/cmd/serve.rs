@@ -62,11 +62,14 @@ struct Launching {
 
 impl Launching {
     fn start(data: &Path, config: &Config) -> Self {
+        let usual = LauncherConfig::new();
+        let own = u32::try_from(config.runner.slots() + config.runner.warm + 2);
         let settings = LauncherConfig {
-            slots: u32::try_from(config.runner.slots() + config.runner.warm + 2).unwrap_or(64),
+            // All launchers of a host draw from the same ids: what others hold is passed over.
+            slots: own.map_or(usual.slots, |own| own.max(usual.slots)),
             warm: u32::try_from(config.runner.warm).unwrap_or(0),
             source_roots: vec![data.canonicalize().unwrap_or_else(|_| data.to_owned())],
-            ..LauncherConfig::new()
+            ..usual
         };
         let findings = sandbox::probe(&settings);
         let launcher = Launcher::start(&settings).map(Arc::new).map_err(|error| {
