@@ -199,10 +199,10 @@ fn default_name(path: &Path) -> anyhow::Result<String> {
         .file_name()
         .and_then(|n| n.to_str())
         .context("the path has no file name")?;
-    let name = name
-        .trim_end_matches(".gz")
-        .trim_end_matches(".zst")
-        .trim_end_matches(".tar");
+    let mut name = name;
+    for ending in [".gz", ".zst", ".tar", ".oci"] {
+        name = name.strip_suffix(ending).unwrap_or(name);
+    }
     Ok(name.to_owned())
 }
 
