@@ -353,9 +353,12 @@ pub(crate) struct Try {
     /// Only this job, and what it needs
     #[arg(long)]
     pub(crate) job: Option<String>,
-    /// Who does it, as workflows see it; default: the owner of the tree
+    /// Who does it, as workflows see it; what is before a '/' also owns the repo
     #[arg(long, default_value = "dev")]
     pub(crate) actor: String,
+    /// name=value of an input of workflow_dispatch; repeat for several
+    #[arg(long = "input")]
+    pub(crate) inputs: Vec<String>,
     /// Image to run in (a name in --data's appliance), or `host` for this host's own /usr
     #[arg(long)]
     pub(crate) image: Option<String>,

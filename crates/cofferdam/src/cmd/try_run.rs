@@ -41,6 +41,9 @@ pub(super) fn run(global: &Global, args: &Try) -> anyhow::Result<ExitCode> {
         .as_ref()
         .map_or("this host's own /usr", |image| image.name.as_str());
     if !global.json {
+        for notice in chosen.iter().flat_map(|c| c.workflow.notices()) {
+            output::line(&format!("warning: {notice}"));
+        }
         output::line(&format!("running in {said}, with no network"));
     }
     let scratch = tempfile::tempdir().context("cannot make a scratch directory")?;
@@ -148,13 +151,21 @@ fn payload(args: &Try) -> anyhow::Result<Value> {
 }
 
 fn secrets(given: &[String]) -> anyhow::Result<Vec<(String, Secret)>> {
+    let secrets = pairs("--secret", given)?.into_iter();
+    Ok(secrets
+        .map(|(name, value)| (name.to_ascii_uppercase(), Secret::new(value)))
+        .collect())
+}
+
+/// Each `NAME=VALUE` that was given with `flag`.
+fn pairs(flag: &str, given: &[String]) -> anyhow::Result<Vec<(String, String)>> {
     given
         .iter()
         .map(|pair| {
             let (name, value) = pair
                 .split_once('=')
-                .with_context(|| format!("--secret {pair} has no '='"))?;
-            Ok((name.to_ascii_uppercase(), Secret::new(value.to_owned())))
+                .with_context(|| format!("{flag} {pair} has no '='"))?;
+            Ok((name.to_owned(), value.to_owned()))
         })
         .collect()
 }
@@ -162,7 +173,8 @@ fn secrets(given: &[String]) -> anyhow::Result<Vec<(String, Secret)>> {
 /// A workflow that the event starts, and its inputs.
 struct Chosen {
     workflow: Workflow,
-    inputs: Value,
+    /// Null unless it is started by hand.
+    inputs: workflow::Value,
 }
 
 fn choose(tree: &Tree, args: &Try, given: &Value) -> anyhow::Result<Vec<Chosen>> {
@@ -239,7 +251,7 @@ fn prepare(mut workflow: Workflow, args: &Try, given: &Value) -> anyhow::Result<
     }
     let inputs = if args.event == "workflow_dispatch" {
         let empty = serde_json::Map::new();
-        let given: BTreeMap<String, String> = given["inputs"]
+        let mut given: BTreeMap<String, String> = given["inputs"]
             .as_object()
             .unwrap_or(&empty)
             .iter()
@@ -250,14 +262,13 @@ fn prepare(mut workflow: Workflow, args: &Try, given: &Value) -> anyhow::Result<
                 )
             })
             .collect();
-        workflow::dispatch_inputs(&workflow, &given)
-            .map_err(|errors| {
-                let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                anyhow::anyhow!("{}", words.join("; "))
-            })?
-            .to_json()
+        given.extend(pairs("--input", &args.inputs)?);
+        workflow::dispatch_inputs(&workflow, &given).map_err(|errors| {
+            let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            anyhow::anyhow!("{}; give inputs with --input NAME=VALUE", words.join("; "))
+        })?
     } else {
-        json!({})
+        workflow::Value::Null
     };
     Ok(Chosen { workflow, inputs })
 }
@@ -317,10 +328,12 @@ impl Scratch {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
+        let owner = args.actor.split('/').next().unwrap_or_default();
+        let repository = format!("{owner}/{name}");
         let mut event = json!({
             "ref": head.git_ref, "before": "0".repeat(40), "after": head.sha,
-            "repository": { "name": name, "full_name": format!("{}/{name}", args.actor),
-                "owner": { "login": args.actor } },
+            "repository": { "name": name, "full_name": repository,
+                "owner": { "login": owner } },
             "sender": { "login": args.actor },
         });
         if let (Some(event), Some(given)) = (event.as_object_mut(), given.as_object()) {
@@ -328,12 +341,19 @@ impl Scratch {
         }
         let mut runs = Vec::new();
         for Chosen { workflow, inputs } in chosen {
+            let mut event = event.clone();
+            let mut given = json!({});
+            if !matches!(inputs, workflow::Value::Null) {
+                event["inputs"] = workflow::event_inputs(inputs).to_json();
+                event["workflow"] = json!(workflow.path);
+                given = inputs.to_json();
+            }
             let github = GithubContext {
                 event_name: args.event.clone(),
-                event: event.clone(),
+                event,
                 git_ref: head.git_ref.clone(),
                 sha: head.sha.clone(),
-                repository: format!("{}/{name}", args.actor),
+                repository: repository.clone(),
                 repository_id: "1".to_owned(),
                 repository_owner_id: "1".to_owned(),
                 actor: args.actor.clone(),
@@ -359,7 +379,7 @@ impl Scratch {
                 actor: UserId(0),
                 actor_name: args.actor.clone(),
                 github: github.to_value().to_json(),
-                inputs: inputs.clone(),
+                inputs: given,
                 vars: json!({}),
                 held: false,
                 untrusted: false,
@@ -419,6 +439,14 @@ fn follow(site: &Scratch, runs: &[RunId], wake: &Wake, as_json: bool) -> anyhow:
         if !as_json {
             for problem in &problems {
                 output::line(&format!("problem: {problem}"));
+            }
+            // The others said in their logs how they ended.
+            for job in jobs.iter().filter(|job| job.runner.is_none()) {
+                let outcome = job.outcome.map_or("unknown", Outcome::as_str);
+                output::line(&format!("{} │ {outcome}: {}", job.name, job.reason));
+            }
+            if !row.reason.is_empty() {
+                output::line(&row.reason);
             }
             let outcome = row.outcome.map_or("unknown", Outcome::as_str);
             output::line(&format!("{}: {outcome}", row.workflow_path));

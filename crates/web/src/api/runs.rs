@@ -228,20 +228,18 @@ pub(crate) async fn start(ctx: &Ctx, wanted: Wanted) -> Result<RunNumber, Fault>
                 Fault::bad(problems.join("\n")).todo("mend the workflow and push it")
             })?;
             let given = inputs(&wanted.inputs)?;
-            let inputs = workflow::dispatch_inputs(&workflow, &given)
-                .map_err(|errors| {
-                    bad(errors
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .join(", "))
-                })?
-                .to_json();
+            let inputs = workflow::dispatch_inputs(&workflow, &given).map_err(|errors| {
+                bad(errors
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "))
+            })?;
             let vars = app.store.read(|db| plan::vars(db, &repo))?;
             let payload = json!({
                 "ref": git_ref,
                 "workflow": file.path,
-                "inputs": inputs,
+                "inputs": workflow::event_inputs(&inputs).to_json(),
                 "repository": plan::repo_json(&app, &repo),
                 "sender": plan::sender_json(&who),
             });
@@ -257,7 +255,7 @@ pub(crate) async fn start(ctx: &Ctx, wanted: Wanted) -> Result<RunNumber, Fault>
                     commit: &commit,
                     path: &file.path,
                     name: &name,
-                    inputs,
+                    inputs: inputs.to_json(),
                     vars: &vars,
                 },
             );
