@@ -152,11 +152,13 @@ fn fetch(
         if common.is_empty() {
             pktline::line(&mut text, "NAK")?;
         }
-        let ready = !common.is_empty() && negotiate::ready(&objects, &ask.wants, &common)?;
+        let ready = !ask.wait_for_done
+            && !common.is_empty()
+            && negotiate::ready(&objects, &ask.wants, &common)?;
         if ready {
             pktline::line(&mut text, "ready")?;
         }
-        if !ready || ask.wait_for_done {
+        if !ready {
             pktline::flush(&mut text)?;
             out.write_all(&text)?;
             return Ok(());

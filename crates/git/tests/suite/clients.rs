@@ -608,3 +608,45 @@ fn one_stream_carries_a_whole_conversation() -> Result {
     }
     Ok(())
 }
+
+#[test]
+fn a_client_that_only_negotiates_hears_what_is_common() -> Result {
+    let (site, work) = filled()?;
+    let tip = work.git(&["rev-parse", "HEAD"])?;
+    let own = work.commit("own", "not pushed")?;
+    let args = [
+        "fetch",
+        "--negotiate-only",
+        "--negotiation-tip=main",
+        "origin",
+    ];
+    let common = work.git_v(2, &args)?;
+    assert!(common.contains(&tip) && !common.contains(&own), "{common}");
+    site.check()
+}
+
+#[test]
+fn odd_file_names_and_modes_come_back_as_they_were() -> Result {
+    let (site, work) = filled()?;
+    for name in [
+        "with space",
+        "tab\there",
+        "new\nline",
+        "quote\"d",
+        "ünïcode",
+        "-dash",
+        "a\\b",
+    ] {
+        work.write(name, name)?;
+    }
+    std::os::unix::fs::symlink("nowhere/at all", work.0.join("dangling"))?;
+    work.commit("last", "1")?;
+    work.git(&["push", "-q", "origin", "main"])?;
+    let clone = site.clone_to("c", &[])?;
+    assert_eq!(
+        clone.git(&["ls-files", "-s"])?,
+        work.git(&["ls-files", "-s"])?
+    );
+    assert_eq!(clone.git(&["status", "--porcelain"])?, "");
+    site.check()
+}
