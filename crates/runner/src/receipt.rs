@@ -325,7 +325,8 @@ fn used(usage: &Usage) -> String {
 }
 
 /// A size as people read it: 1536 is `1.5 KiB`.
-fn size(bytes: u64) -> String {
+#[must_use]
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let mut unit = 0;
     let mut tenths = u128::from(bytes) * 10;

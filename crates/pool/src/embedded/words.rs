@@ -1,6 +1,7 @@
 //! The kernel's word on a jail, in the terms of a receipt.
 
 use runner::executor::{Layer, Limit, Residue, Usage};
+use runner::receipt::size;
 
 /// Every layer of the design's table, in force or not, by what the kernel said.
 pub(super) fn layers(facts: &sandbox::Facts) -> Vec<Layer> {
@@ -50,38 +51,45 @@ pub(super) fn layers(facts: &sandbox::Facts) -> Vec<Layer> {
     };
     out.push(layer("landlock", landlock, "landlock_create_ruleset"));
     let cgroup = format!("cgroup {} {}", facts.cgroup.version, facts.cgroup.path);
-    out.push(layer(
-        "memory limit",
-        or_none(facts.cgroup.memory_max_bytes),
-        &cgroup,
-    ));
+    let memory = facts
+        .cgroup
+        .memory_max_bytes
+        .map_or_else(|| "unlimited".to_owned(), size);
+    out.push(layer("memory limit", memory, &cgroup));
     out.push(layer("pids limit", or_none(facts.cgroup.pids_max), &cgroup));
     out
 }
 
 /// Limits as read back from the control group and the process, never as asked for.
 pub(super) fn limits(facts: &sandbox::Facts) -> Vec<Limit> {
-    let source = format!("cgroup {} {}", facts.cgroup.version, facts.cgroup.path);
-    let limit = |name: &str, value: Option<u64>, unit: &str, source: &str| Limit {
+    let cgroup = format!("cgroup {} {}", facts.cgroup.version, facts.cgroup.path);
+    let limit = |name: &str, value: Option<String>, source: &str| Limit {
         name: name.to_owned(),
-        value: value.map_or_else(|| "unlimited".to_owned(), |v| format!("{v} {unit}")),
+        value: value.unwrap_or_else(|| "unlimited".to_owned()),
         source: source.to_owned(),
     };
+    let processor = |millis: u64| format!("{}.{:03} processors", millis / 1000, millis % 1000);
     let mut out = vec![
-        limit("memory", facts.cgroup.memory_max_bytes, "bytes", &source),
-        limit("processes", facts.cgroup.pids_max, "at once", &source),
-        limit("processor", facts.cgroup.cpu_millis, "thousandths", &source),
+        limit("memory", facts.cgroup.memory_max_bytes.map(size), &cgroup),
+        limit(
+            "processes",
+            facts.cgroup.pids_max.map(|n| n.to_string()),
+            &cgroup,
+        ),
+        limit(
+            "processor time",
+            facts.cgroup.cpu_millis.map(processor),
+            &cgroup,
+        ),
     ];
     for (name, value) in &facts.rlimits {
-        out.push(limit(
-            &name.to_lowercase(),
-            Some(*value),
-            "",
-            "/proc/PID/limits",
-        ));
-    }
-    for limit in &mut out {
-        limit.value.truncate(limit.value.trim_end().len());
+        let name = name.to_lowercase();
+        let shown = if name.ends_with("size") {
+            size(*value)
+        } else {
+            value.to_string()
+        };
+        out.push(limit(&name, Some(shown), "/proc/PID/limits"));
     }
     out
 }
@@ -97,8 +105,11 @@ pub(super) fn root(facts: &sandbox::Facts) -> String {
         .map(|m| format!("{} ({})", m.target, m.kind))
         .collect();
     format!(
-        "{kind} over {} layers; writable: {}",
-        facts.layers.len(),
+        "{kind} over {}; writable: {}",
+        match facts.layers.len() {
+            1 => "one layer".to_owned(),
+            count => format!("{count} layers"),
+        },
         writable.join(", ")
     )
 }

@@ -52,9 +52,7 @@ fn a_quiet_job_has_a_clean_receipt_in_its_log_and_as_json() {
         "{machine}"
     );
     assert!(
-        ran.receipt("limit")
-            .iter()
-            .any(|l| l == "memory 536870912 bytes"),
+        ran.receipt("limit").iter().any(|l| l == "memory 512 MiB"),
         "{}",
         ran.log()
     );
