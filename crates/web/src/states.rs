@@ -47,7 +47,7 @@ pub(crate) fn step(ended: Option<Outcome>) -> State {
 pub(crate) fn slot(at: SlotState) -> State {
     match at {
         SlotState::Warm => state("warm", "ok"),
-        SlotState::Idle => state("idle", "wait"),
+        SlotState::Idle => state("idle", "off"),
         SlotState::Busy => state("busy", "run"),
         SlotState::Down => state("down", "bad"),
     }

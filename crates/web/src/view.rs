@@ -428,8 +428,17 @@ pub(crate) struct Annotation {
     pub(crate) text: String,
 }
 
+/// Facts behind a heading that sums them up; open when one of them is not as it should be.
+pub(crate) struct Fold {
+    pub(crate) title: String,
+    pub(crate) class: &'static str,
+    pub(crate) open: bool,
+    pub(crate) rows: Vec<Row>,
+}
+
 pub(crate) struct ReceiptView {
     pub(crate) rows: Vec<Row>,
+    pub(crate) folds: Vec<Fold>,
     pub(crate) none: &'static str,
     pub(crate) json: Option<String>,
 }

@@ -387,11 +387,9 @@ impl Loaded {
         }
         views.sort_by_key(|v| v.index);
         // All went well: show the last step that the workflow wrote, where the answer stands.
+        let spoke = |v: &StepView| !v.html.is_empty() && !v.html.contains("k-receipt");
         if !views.iter().any(|v| v.open)
-            && let Some(last) = views
-                .iter_mut()
-                .rev()
-                .find(|v| !v.html.is_empty() && v.index > 0)
+            && let Some(last) = views.iter_mut().rev().find(|v| v.index > 0 && spoke(v))
         {
             last.open = true;
         }
@@ -402,6 +400,7 @@ impl Loaded {
         let Some(shown) = &self.shown else {
             return ReceiptView {
                 rows: Vec::new(),
+                folds: Vec::new(),
                 none: "No job was run.",
                 json: None,
             };
@@ -419,12 +418,15 @@ impl Loaded {
             };
             return ReceiptView {
                 rows: Vec::new(),
+                folds: Vec::new(),
                 none,
                 json: stored.then(json),
             };
         };
+        let (rows, folds) = receipt_rows(receipt);
         ReceiptView {
-            rows: receipt_rows(receipt),
+            rows,
+            folds,
             none: "",
             json: Some(json()),
         }

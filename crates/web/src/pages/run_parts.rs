@@ -5,7 +5,8 @@ use runner::receipt::Receipt;
 
 use crate::detail::RunDetail;
 use crate::markdown;
-use crate::view::{Annotation, ProblemLine, Readme, Row};
+use crate::view::{Annotation, Fold, ProblemLine, Readme, Row};
+use crate::words;
 
 /// `path:line:column: text`, its place a link to the file at that commit.
 pub(super) fn problem(detail: &RunDetail, text: &str) -> ProblemLine {
@@ -36,33 +37,60 @@ pub(super) fn stored_receipt(row: &AttemptRow) -> Option<Receipt> {
     serde_json::from_value(row.receipt.clone()?).ok()
 }
 
-/// The receipt as the page shows it: good and bad marked by sign and colour, a label once.
-pub(super) fn receipt_rows(receipt: &Receipt) -> Vec<Row> {
-    let mut last = "";
-    receipt
-        .lines()
-        .into_iter()
-        .map(|line| {
-            let class = match line.label {
-                "isolation" if line.value.contains("NOT IN FORCE") => "no",
-                "isolation" => "yes",
-                "residue" if line.value.starts_with("LEFT") => "no",
-                "residue" => "yes",
-                "teardown" if line.value.contains("NOT") => "no",
-                "teardown" => "yes",
-                "not known" => "warned",
-                _ => "",
-            };
-            let name = if line.label == last { "" } else { line.label };
-            last = line.label;
-            Row {
-                name: name.to_owned(),
-                text: line.value,
-                source: Some(line.source),
-                class,
-            }
-        })
-        .collect()
+/// The receipt's lines as the page shows them, good and bad marked by sign and colour; its layers
+/// and limits, which are many, apart.
+pub(super) fn receipt_rows(receipt: &Receipt) -> (Vec<Row>, Vec<Fold>) {
+    let (mut rows, mut layers, mut limits) = (Vec::new(), Vec::new(), Vec::new());
+    for line in receipt.lines() {
+        let class = match line.label {
+            "isolation" if line.value.contains("NOT IN FORCE") => "no",
+            "isolation" => "yes",
+            "residue" if line.value.starts_with("LEFT") => "no",
+            "residue" => "yes",
+            "teardown" if line.value.contains("NOT") => "no",
+            "teardown" => "yes",
+            "not known" => "warned",
+            _ => "",
+        };
+        let to = match line.label {
+            "isolation" => &mut layers,
+            "limit" => &mut limits,
+            _ => &mut rows,
+        };
+        let name = match line.label {
+            "isolation" | "limit" => "",
+            label => label,
+        };
+        to.push(Row {
+            name: name.to_owned(),
+            text: line.value,
+            source: Some(line.source),
+            class,
+        });
+    }
+    let all = layers.len();
+    let good = layers.iter().filter(|row| row.class == "yes").count();
+    let folds = vec![
+        Fold {
+            title: format!("{good} of {all} isolation layers in force"),
+            class: if good == all { "yes" } else { "no" },
+            open: good != all,
+            rows: layers,
+        },
+        Fold {
+            title: words::count(u64::try_from(limits.len()).unwrap_or(0), "limit"),
+            class: "",
+            open: false,
+            rows: limits,
+        },
+    ];
+    (
+        rows,
+        folds
+            .into_iter()
+            .filter(|fold| !fold.rows.is_empty())
+            .collect(),
+    )
 }
 
 pub(super) fn annotations(row: &AttemptRow) -> Vec<Annotation> {
