@@ -45,10 +45,8 @@ pub(super) fn receipt_rows(receipt: &Receipt) -> (Vec<Row>, Vec<Fold>) {
         let class = match line.label {
             "isolation" if line.value.contains("NOT IN FORCE") => "no",
             "isolation" => "yes",
-            "residue" if line.value.starts_with("LEFT") => "no",
-            "residue" => "yes",
-            "teardown" if line.value.contains("NOT") => "no",
-            "teardown" => "yes",
+            "residue" => residue_class(receipt),
+            "not searched" => "warned",
             "not known" => "warned",
             _ => "",
         };
@@ -93,6 +91,18 @@ pub(super) fn receipt_rows(receipt: &Receipt) -> (Vec<Row>, Vec<Fold>) {
     )
 }
 
+/// A tick only for a search that looked everywhere and found nothing.
+fn residue_class(receipt: &Receipt) -> &'static str {
+    let residue = &receipt.residue;
+    if !residue.found.is_empty() || residue.searched.is_empty() {
+        "no"
+    } else if residue.not_searched.is_empty() {
+        "yes"
+    } else {
+        "warned"
+    }
+}
+
 pub(super) fn annotations(row: &AttemptRow) -> Vec<Annotation> {
     let all: Vec<runner::Annotation> =
         serde_json::from_value(row.annotations.clone()).unwrap_or_default();
@@ -126,4 +136,52 @@ pub(super) fn summaries(row: &AttemptRow) -> Vec<Readme> {
         name: "of the job".to_owned(),
         html: markdown::render(&row.summary, None),
     }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(found: &[&str], searched: &[&str], not_searched: &[&str]) -> &'static str {
+        let texts = |all: &[&str]| serde_json::json!(all);
+        let receipt = serde_json::json!({
+            "version": 1,
+            "fence": { "job": 1, "attempt": 1, "epoch": 1 },
+            "runner": { "name": "", "version": "", "binary_sha256": "", "labels": [] },
+            "machine": { "host": "", "kernel": "", "boot_id": "" },
+            "executor": "embedded",
+            "layers": [
+                { "name": "seccomp", "in_force": false, "detail": "", "source": "" },
+                { "name": "landlock", "in_force": true, "detail": "", "source": "" },
+            ],
+            "root": { "image": "", "mounts": "", "warm": false },
+            "uid_map": [],
+            "limits": [],
+            "usage": null,
+            "network": { "policy": "loopback", "interfaces": [] },
+            "secrets": [],
+            "timings": { "queued_ms": 0, "claimed_ms": 0, "prepared_ms": 0, "finished_ms": 0 },
+            "background": [],
+            "residue": {
+                "searched": texts(searched),
+                "found": texts(found),
+                "not_searched": texts(not_searched),
+            },
+            "log": { "lines": 0, "bytes": 0 },
+            "unread": [],
+        });
+        let receipt: Receipt = serde_json::from_value(receipt).unwrap();
+        let (rows, folds) = receipt_rows(&receipt);
+        assert_eq!(folds[0].title, "1 of 2 isolation layers in force");
+        assert!(folds[0].open && folds[0].class == "no");
+        rows.iter().find(|row| row.name == "residue").unwrap().class
+    }
+
+    #[test]
+    fn only_a_whole_search_that_found_nothing_gets_a_tick() {
+        assert_eq!(class(&[], &["processes"], &[]), "yes");
+        assert_eq!(class(&[], &["processes"], &["mounts: denied"]), "warned");
+        assert_eq!(class(&["pid 7"], &["processes"], &[]), "no");
+        assert_eq!(class(&[], &[], &["all"]), "no");
+    }
 }
