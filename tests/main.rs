@@ -13,3 +13,4 @@ mod pages;
 mod power_cut;
 mod serving;
 mod static_binary;
+mod workflows;
