@@ -7,7 +7,7 @@ mod rest;
 mod samples;
 mod stage;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -31,13 +31,21 @@ const MEASURES: &[(&str, Measure)] = &[
 ];
 
 /// Measures with the release binary; rows whose name does not contain `only` are left out.
-pub(crate) fn run(root: &Path, samples: usize, only: Option<&str>) -> Result<()> {
+pub(crate) fn run(
+    root: &Path,
+    samples: usize,
+    only: Option<&str>,
+    binary: Option<PathBuf>,
+) -> Result<()> {
     if !shell::is_root() {
         bail!("sandboxes are measured too; run it as root");
     }
     tools::ensure(tools::DEMO)?;
     tools::ensure(tools::BENCH)?;
-    let binary = dist::build(root, "release")?;
+    let binary = match binary {
+        Some(path) => path,
+        None => dist::build(root, "release")?,
+    };
     let image = image::ensure(root)?;
     let mut stage = Stage::set_up(root, &binary, &image)?;
     let mut rows = Vec::new();

@@ -49,6 +49,9 @@ enum Task {
         /// Only the rows whose name contains this.
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
+        /// Measure this binary instead of building one.
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
     },
 }
 
@@ -70,6 +73,10 @@ fn run() -> anyhow::Result<()> {
         Task::Dist => dist::run_task(&root),
         Task::Image => image::ensure(&root).map(drop),
         Task::Demo { exit, binary } => demo::run(&root, exit, binary),
-        Task::Bench { samples, only } => bench::run(&root, samples, only.as_deref()),
+        Task::Bench {
+            samples,
+            only,
+            binary,
+        } => bench::run(&root, samples, only.as_deref(), binary),
     }
 }
