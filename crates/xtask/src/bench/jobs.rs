@@ -129,7 +129,7 @@ pub(super) fn sandbox_start(stage: &mut Stage, samples: usize) -> Result<Vec<Row
     ] {
         match starts {
             Ok(starts) => {
-                let mut row = row("claimed to first output", &times, span, Figure::Ratio(1.0));
+                let mut row = row("claimed to first output", &times, span, Figure::None);
                 row.other = Some((name.to_owned(), starts));
                 rows.push(row);
             }
