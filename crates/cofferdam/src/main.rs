@@ -5,6 +5,7 @@ mod client;
 mod cmd;
 mod config;
 mod facilities;
+mod housekeeping;
 mod identity;
 mod local;
 mod output;

@@ -21,14 +21,18 @@ use crate::config::Config;
 use crate::facilities::Host;
 use crate::privileges::drop_privileges;
 use crate::site::Site;
-use crate::{identity, output};
+use crate::{housekeeping, identity, output};
 
 /// How long running jobs may take to end after a request to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
     init_tracing();
-    let data = &global.data;
+    // Layers are named to the launcher, which works in another directory.
+    let data = &global
+        .data
+        .canonicalize()
+        .unwrap_or_else(|_| global.data.clone());
     let config = Config::load(data)?;
     let address = args.listen.unwrap_or(config.web.listen);
     let listener = TcpListener::bind(address).with_context(|| {
@@ -68,7 +72,7 @@ impl Launching {
             // All launchers of a host draw from the same ids: what others hold is passed over.
             slots: own.map_or(usual.slots, |own| own.max(usual.slots)),
             warm: u32::try_from(config.runner.warm).unwrap_or(0),
-            source_roots: vec![data.canonicalize().unwrap_or_else(|_| data.to_owned())],
+            source_roots: vec![data.to_owned()],
             ..usual
         };
         let findings = sandbox::probe(&settings);
@@ -105,6 +109,7 @@ async fn serve(
     let launcher = launching.launcher;
     let app = build_app(&site, &public_url, host.clone(), launcher.clone(), args);
     settle(&site, &app)?;
+    housekeeping::start(&app, &site.store, &site.clock).context("cannot start housekeeping")?;
     let pool = match launcher {
         Ok(launcher) => Some(start_pool(
             &site,

@@ -1,0 +1,92 @@
+//! What an appliance does for itself in the background: packs merged, dead sessions removed.
+//!
+//! One thread, woken by commits that moved refs and once an hour. Nothing that anybody waits for
+//! happens here, and a failure is only told.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use store::{Change, Store, StoreError};
+use vocab::{Clock, RepoId, Stopwatch};
+use web::App;
+
+/// More packs than this in a repo are merged.
+const MAX_PACKS: usize = 32;
+
+/// How often sessions whose time is over are removed.
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[derive(Default)]
+struct Waiting {
+    repos: Mutex<BTreeSet<RepoId>>,
+    wake: Condvar,
+}
+
+/// Starts the thread; it ends with the process, and may do so at any moment.
+pub(crate) fn start(app: &App, store: &Arc<Store>, clock: &Clock) -> std::io::Result<()> {
+    let waiting = Arc::new(Waiting::default());
+    let ear = waiting.clone();
+    store.on_change(move |changes| {
+        let mut repos = ear.repos.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = repos.len();
+        repos.extend(changes.iter().filter_map(|change| match change {
+            Change::Repo(repo) => Some(*repo),
+            _ => None,
+        }));
+        if repos.len() > before {
+            ear.wake.notify_one();
+        }
+    });
+    let (app, store, clock) = (app.clone(), store.clone(), clock.clone());
+    let work = move || {
+        let mut hour = Stopwatch::start();
+        loop {
+            for repo in next(&waiting, HOUR.saturating_sub(hour.elapsed())) {
+                merge_packs(&app, repo);
+            }
+            if hour.elapsed() >= HOUR {
+                hour = Stopwatch::start();
+                sweep_sessions(&store, &clock);
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("housekeeping".into())
+        .spawn(work)
+        .map(drop)
+}
+
+/// The repos that changed since the last call; waits for one, at most `most`.
+fn next(waiting: &Waiting, most: Duration) -> BTreeSet<RepoId> {
+    let repos = waiting.repos.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut repos, _) = waiting
+        .wake
+        .wait_timeout_while(repos, most, |repos| repos.is_empty())
+        .unwrap_or_else(PoisonError::into_inner);
+    std::mem::take(&mut *repos)
+}
+
+#[tracing::instrument(skip_all, fields(repo.id = %repo))]
+fn merge_packs(app: &App, repo: RepoId) {
+    // A repo that was deleted meanwhile cannot be opened, and need not be.
+    let Ok(repository) = app.repository(repo) else {
+        return;
+    };
+    match repository.pack_count() {
+        Ok(packs) if packs > MAX_PACKS => match repository.consolidate(MAX_PACKS) {
+            Ok(done) => tracing::debug!(?done, "packs merged"),
+            Err(error) => tracing::warn!(%error, "packs were not merged"),
+        },
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "packs were not counted"),
+    }
+}
+
+fn sweep_sessions(store: &Store, clock: &Clock) {
+    let now = clock.now();
+    let swept = store.write(|tx| access::sweep_sessions(tx, now).map_err(StoreError::from));
+    if let Err(error) = swept {
+        tracing::warn!(%error, "sessions whose time is over were not removed");
+    }
+}
