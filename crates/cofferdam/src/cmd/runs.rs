@@ -159,10 +159,13 @@ fn show(run: &Value, receipts: &[(i64, Vec<String>)]) {
         field("repo"),
         field("title")
     ));
+    let after = match took(run).as_str() {
+        "" => String::new(),
+        took => format!(" after {took}"),
+    };
     output::line(&format!(
-        "{} after {}, {} on {} at {}",
+        "{}{after}, {} on {} at {}",
         state_of(run, "outcome"),
-        took(run),
         field("workflow"),
         short_ref(&field("ref")),
         field("sha")
