@@ -1,7 +1,7 @@
 //! Story: somebody tries workflows written for hosted runners; each ends as its author expects, or
 //! is refused by the name of what is not served.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use stories::{folder, workspace};
@@ -98,22 +98,6 @@ const SERVED_PARTS: &[(&str, &[&str])] = &[
     ("shells/sh", &["check", "check-job-default"]),
 ];
 
-fn suite() -> Result<Option<PathBuf>> {
-    let suites = match std::env::var_os("COFFERDAM_SUITES") {
-        Some(path) => PathBuf::from(path),
-        None => workspace()?.join("../shared/suites"),
-    };
-    let suite = suites.join("act");
-    if suite.join("manifest.tsv").is_file() {
-        return Ok(Some(suite));
-    }
-    if std::env::var("CI").is_ok_and(|ci| ci == "true") {
-        return Err(format!("the workflow suite is not at {}", suite.display()).into());
-    }
-    println!("the workflow suite is not at {}: skipped", suite.display());
-    Ok(None)
-}
-
 /// Copies a row's files to a working tree, its workflows also to where workflows stand.
 fn lay_out(from: &Path, tree: &Path, row: &str) -> Result {
     let workflows = tree.join(".github/workflows");
@@ -167,7 +151,9 @@ fn is_as_told(end: End, tried: &Tried) -> bool {
 
 #[test]
 fn workflows_of_the_shared_suite_end_as_expected_or_are_refused_by_name() -> Result {
-    let Some(suite) = suite()? else { return Ok(()) };
+    let Some(suite) = stories::suite("act")? else {
+        return Ok(());
+    };
     let folder = folder()?;
     let program = Appliance::at(&debug_binary()?, &folder.path().join("none"));
     let manifest = std::fs::read_to_string(suite.join("manifest.tsv"))?;

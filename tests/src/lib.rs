@@ -176,3 +176,21 @@ pub fn rounds(usual: u64) -> Result<u64> {
         Err(_) => Ok(usual),
     }
 }
+
+/// The folder `name` of the shared acceptance suites: below `COFFERDAM_SUITES`, else beside the
+/// project. `None`, told in one line, where there is none; with `CI=true` that is an error.
+pub fn suite(name: &str) -> Result<Option<PathBuf>> {
+    let suites = match std::env::var_os("COFFERDAM_SUITES") {
+        Some(path) => PathBuf::from(path),
+        None => workspace()?.join("../shared/suites"),
+    };
+    let suite = suites.join(name);
+    if suite.is_dir() {
+        return Ok(Some(suite));
+    }
+    if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+        return Err(format!("the suite {name} is not at {}", suite.display()).into());
+    }
+    println!("the suite {name} is not at {}: skipped", suite.display());
+    Ok(None)
+}
