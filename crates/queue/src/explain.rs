@@ -235,6 +235,13 @@ impl<'a> Room<'a> {
             .iter()
             .filter(|c| serves(c, &job.labels))
             .collect();
+        // A runner that can take nothing at all now says why better than a label that it lacks.
+        let stuck = |c: &&Capacity| c.labels.is_empty() && c.paused.is_some();
+        let fits = if self.capacity.iter().all(|c| stuck(&c)) {
+            self.capacity.iter().collect()
+        } else {
+            fits
+        };
         if fits.is_empty() {
             return Ok(self.no_labels(job));
         }

@@ -65,6 +65,14 @@ fn every_waiting_job_says_why() {
         says("a", &paused),
         "all runners that fit are paused (embedded: the disk is full)"
     );
+    // A runner that serves nothing yet has no labels, and its own reason is the better one.
+    let mut empty = pool(1);
+    empty[0].labels.clear();
+    empty[0].paused = Some("no image has been imported yet".into());
+    assert_eq!(
+        says("odd", &empty),
+        "all runners that fit are paused (embedded: no image has been imported yet)"
+    );
     let a = bench.start();
     assert_eq!(says("a", &pool(1)), "does not wait");
     assert_eq!(
