@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::shell::{has_program, in_ci, is_root, part, run, say};
 
-/// A program and the Debian package that brings it.
+/// A program (or a file, by its whole path) and the Debian package that brings it.
 #[derive(Clone, Copy)]
 pub(crate) struct Tool {
     program: &'static str,
@@ -40,9 +40,19 @@ pub(crate) const TESTS: &[Tool] = &[
         "mounts the file system that forgets",
     ),
     tool(
+        "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+        "fonts-dejavu-core",
+        "gives the browser its letters",
+    ),
+    tool(
+        "/usr/bin/python3",
         "python3",
-        "python3",
-        "is the interpreter of `try` on the host's own /usr",
+        "is the interpreter of jobs in the host's own /usr",
+    ),
+    tool(
+        "/usr/bin/pip3",
+        "python3-pip",
+        "installs a wheel in such a job",
     ),
     tool("curl", "curl", "talks to the server as a stranger would"),
 ];
