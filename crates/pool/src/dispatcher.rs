@@ -236,6 +236,8 @@ impl Shared {
             if beat.elapsed() >= PoolConfig::BEAT {
                 beat = Stopwatch::start();
                 self.renew_and_expire();
+                // A claim that failed for want of disk space is tried again, as its message says.
+                self.state().look = true;
             }
             if look {
                 self.take_one();
