@@ -7,7 +7,10 @@
 mod archive;
 mod image;
 mod layer;
+pub mod manifest;
+pub mod strict;
 
 pub use archive::{Archive, ArchiveError, Limits, Sink, Stored, read_archive};
 pub use image::{Image, ImageError, Layer, image_of};
 pub use layer::{Compression, LayerError, LayerReader};
+pub use manifest::{Item, Manifest};

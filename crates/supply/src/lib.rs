@@ -5,6 +5,7 @@
 //! after its layers are unpacked, verified and durable; a name points at one digest.
 //! Source: design/architecture.md, "On disk".
 
+pub mod generation;
 mod images;
 mod import;
 mod labels;
@@ -15,6 +16,7 @@ mod sweep;
 mod tests;
 mod tools;
 
+pub use generation::GenerationId;
 pub use images::{ImageRow, LayerRow, default_image, images, newest_import_ms, remove, resolve};
 pub use import::{ImportError, Imported, Unpack, import_image};
 pub use labels::{COMMON_LABELS, NoImage, resolve_labels, served_labels};
@@ -25,5 +27,11 @@ pub use tools::{Interpreter, Tools};
 /// The tables of this crate.
 pub const MIGRATIONS: store::Migrations = store::Migrations {
     owner: "supply",
-    files: &[("0001_images", include_str!("../migrations/0001_images.sql"))],
+    files: &[
+        ("0001_images", include_str!("../migrations/0001_images.sql")),
+        (
+            "0002_bundles",
+            include_str!("../migrations/0002_bundles.sql"),
+        ),
+    ],
 };

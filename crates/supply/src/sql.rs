@@ -1,5 +1,7 @@
 //! All queries of this crate.
 
+pub(crate) mod generations;
+
 use rusqlite::{OptionalExtension, Row, params};
 use store::{Db, StoreError};
 use vocab::{Digest, ImageId};

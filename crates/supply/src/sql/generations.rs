@@ -1,0 +1,170 @@
+//! Queries on generations, items and wants.
+
+use bundle::Item;
+use rusqlite::{OptionalExtension, params};
+use store::{Db, StoreError};
+use vocab::{Digest, JobId};
+
+use crate::generation::{GenerationId, WANTS_MAX, Want};
+
+fn parsed(text: &str) -> rusqlite::Result<Item> {
+    serde_json::from_str(text).map_err(|e| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
+    })
+}
+
+pub(crate) fn active(db: &Db) -> Result<Option<GenerationId>, StoreError> {
+    let id: Option<i64> =
+        db.query_row("SELECT generation FROM supply_head", [], |row| row.get(0))?;
+    Ok(id.map(GenerationId))
+}
+
+pub(crate) fn item(
+    db: &Db,
+    generation: GenerationId,
+    key: &str,
+) -> Result<Option<Item>, StoreError> {
+    let body: Option<String> = db
+        .prepare_cached("SELECT body FROM item WHERE generation = ?1 AND key = ?2")?
+        .query_row(params![generation.0, key], |row| row.get(0))
+        .optional()?;
+    Ok(body.map(|text| parsed(&text)).transpose()?)
+}
+
+fn items(db: &Db, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Item>, StoreError> {
+    let mut found = db.prepare_cached(sql)?;
+    let rows = found.query_map(values, |row| parsed(&row.get::<_, String>(0)?))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(crate) fn items_named(
+    db: &Db,
+    generation: GenerationId,
+    kind: &str,
+    name: &str,
+) -> Result<Vec<Item>, StoreError> {
+    items(
+        db,
+        "SELECT body FROM item WHERE generation = ?1 AND kind = ?2 AND name = ?3 ORDER BY key",
+        params![generation.0, kind, name],
+    )
+}
+
+pub(crate) fn items_of(
+    db: &Db,
+    generation: GenerationId,
+    kind: &str,
+) -> Result<Vec<Item>, StoreError> {
+    items(
+        db,
+        "SELECT body FROM item WHERE generation = ?1 AND kind = ?2 ORDER BY key",
+        params![generation.0, kind],
+    )
+}
+
+pub(crate) fn has_blob(
+    db: &Db,
+    generation: GenerationId,
+    blob: &Digest,
+) -> Result<bool, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT 1 FROM generation_blob WHERE generation = ?1 AND digest = ?2")?
+        .exists(params![generation.0, blob.to_string()])?)
+}
+
+pub(crate) fn insert_generation(
+    db: &Db,
+    bundle: i64,
+    parent: Option<GenerationId>,
+    epoch: u64,
+    now_ms: i64,
+) -> Result<GenerationId, StoreError> {
+    db.execute(
+        "INSERT INTO generation (bundle, parent, epoch, made_ms) VALUES (?1, ?2, ?3, ?4)",
+        params![
+            bundle,
+            parent.map(|p| p.0),
+            i64::try_from(epoch).unwrap_or(i64::MAX),
+            now_ms
+        ],
+    )?;
+    Ok(GenerationId(db.last_insert_rowid()))
+}
+
+pub(crate) fn insert_item(
+    db: &Db,
+    generation: GenerationId,
+    item: &Item,
+) -> Result<(), StoreError> {
+    let body = serde_json::to_string(item).expect("our own types have only text keys");
+    let name = match item {
+        Item::Oci(i) => &i.name,
+        Item::Action(i) => &i.name,
+        Item::Pypi(i) => &i.name,
+        Item::Toolcache(i) => &i.name,
+        Item::File(i) | Item::Doc(i) => &i.name,
+        Item::Selfupdate(i) => &i.arch,
+    };
+    db.prepare_cached("INSERT INTO item VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![generation.0, item.key(), item.kind(), name, body])?;
+    Ok(())
+}
+
+pub(crate) fn insert_blob(
+    db: &Db,
+    generation: GenerationId,
+    digest: &Digest,
+    size_bytes: u64,
+) -> Result<(), StoreError> {
+    db.prepare_cached("INSERT OR IGNORE INTO generation_blob VALUES (?1, ?2, ?3)")?
+        .execute(params![
+            generation.0,
+            digest.to_string(),
+            i64::try_from(size_bytes).unwrap_or(i64::MAX)
+        ])?;
+    Ok(())
+}
+
+pub(crate) fn activate(db: &Db, generation: GenerationId) -> Result<(), StoreError> {
+    db.execute(
+        "UPDATE supply_head SET generation = ?1,
+         epoch = max(epoch, (SELECT epoch FROM generation WHERE id = ?1))",
+        [generation.0],
+    )?;
+    Ok(())
+}
+
+pub(crate) fn want(
+    db: &Db,
+    kind: &str,
+    name: &str,
+    job: Option<JobId>,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO want SELECT ?1, ?2, 1, ?3, ?4, ?4
+         WHERE (SELECT count(*) FROM want) < ?5
+            OR EXISTS (SELECT 1 FROM want WHERE kind = ?1 AND name = ?2)
+         ON CONFLICT (kind, name) DO UPDATE SET asks = asks + 1, last_ms = ?4",
+        params![kind, name, job.map(JobId::get), now_ms, WANTS_MAX],
+    )?;
+    Ok(())
+}
+
+pub(crate) fn wants(db: &Db) -> Result<Vec<Want>, StoreError> {
+    let mut found = db.prepare_cached(
+        "SELECT kind, name, asks, first_job, first_ms, last_ms FROM want
+         ORDER BY asks DESC, kind, name",
+    )?;
+    let rows = found.query_map([], |row| {
+        Ok(Want {
+            kind: row.get(0)?,
+            name: row.get(1)?,
+            asks: row.get(2)?,
+            first_job: row.get::<_, Option<i64>>(3)?.map(JobId),
+            first_ms: row.get(4)?,
+            last_ms: row.get(5)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
