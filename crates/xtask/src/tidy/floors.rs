@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("runner", 4),
     ("audit", 3),
     ("store", 2),
+    ("builder", 2),
     ("workflow", 1),
     ("bundle", 1),
     ("git", 1),
@@ -26,7 +27,7 @@ const FLOORS: &[(&str, u8)] = &[
 const APART: &[(&str, &[&str])] = &[
     ("sandbox", &["vocab"]),
     ("testkit", &["vocab"]),
-    ("xtask", &["vocab", "testkit"]),
+    ("xtask", &["vocab", "testkit", "builder"]),
     ("stories", &["vocab", "testkit"]),
 ];
 
