@@ -120,9 +120,9 @@ impl fmt::Display for LockedFile {
     }
 }
 
-/// Exactly three words with single spaces between.
+/// Three words with single spaces between; the last may have blanks of its own.
 fn three(text: &str) -> Option<[&str; 3]> {
-    let words: Vec<&str> = text.split(' ').collect();
+    let words: Vec<&str> = text.splitn(3, ' ').collect();
     let words: [&str; 3] = words.try_into().ok()?;
     words.iter().all(|w| !w.is_empty()).then_some(words)
 }
@@ -378,7 +378,7 @@ pub(crate) mod tests {
             blobs: vec![LockedBlob {
                 d,
                 n: content.len() as u64,
-                m: "application/octet-stream".to_owned(),
+                m: "application/octet-stream; odd=\"yes\"".to_owned(),
             }],
             items: vec![Item::File(FileItem {
                 name: name.to_owned(),

@@ -3,12 +3,20 @@
 //! Resolving asks the world what a name stands for today; fetching takes exactly what was pinned
 //! and refuses anything else. Both leave blobs in the cache, under their digests.
 
+mod action;
+mod debian;
+mod oci;
+mod own;
+mod plain;
 mod pypi;
+mod registry;
+mod tool;
 mod wheel;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bundle::Item;
 use jiff::civil::Date;
 use vocab::Digest;
 
@@ -80,8 +88,17 @@ pub(crate) fn resolve(want: &Want, day: Date, means: &Means<'_>) -> Result<Pin, 
         return Err(SourceError::Offline(format!("what {} stands for", want.label())));
     }
     let mut pin = match want {
+        Want::Oci(w) => match (&w.debian, &w.file) {
+            (Some(debian), _) => debian::resolve(w, debian, day, means)?,
+            (None, Some(file)) => oci::from_file(w, file, means)?,
+            (None, None) => registry::resolve(w, means)?,
+        },
         Want::Pypi(w) => pypi::resolve(w, means)?,
-        _ => todo!(),
+        Want::Action(w) => action::resolve(w, means)?,
+        Want::Toolcache(w) => tool::resolve(w, means)?,
+        Want::File(w) => plain::resolve(w, Item::File, means)?,
+        Want::Doc(w) => plain::resolve(w, Item::Doc, means)?,
+        Want::Own(w) => own::resolve(w, means)?,
     };
     pin.entry = want.label();
     pin.want = want.digest().to_string();
@@ -101,8 +118,18 @@ pub(crate) fn fetch(want: &Want, pin: &Pin, means: &Means<'_>) -> Result<(), Sou
         return Err(SourceError::Offline(format!("a part of {}", pin.entry)));
     }
     match want {
+        Want::Oci(w) => match (&w.debian, &w.file) {
+            (Some(debian), _) => debian::fetch(debian, pin, means)?,
+            (None, Some(file)) => drop(oci::from_file(w, file, means)?),
+            (None, None) => registry::fetch(w, pin, means)?,
+        },
         Want::Pypi(w) => pypi::fetch(w, pin, means)?,
-        _ => todo!(),
+        Want::Action(w) => action::fetch(w, pin, means)?,
+        Want::Toolcache(w) if w.file.is_some() => drop(tool::resolve(w, means)?),
+        Want::Toolcache(w) => tool::fetch(w, pin, means)?,
+        Want::File(w) => drop(plain::resolve(w, Item::File, means)?),
+        Want::Doc(w) => drop(plain::resolve(w, Item::Doc, means)?),
+        Want::Own(w) => drop(own::resolve(w, means)?),
     }
     match pin.blobs.iter().find(missing) {
         None => Ok(()),
@@ -112,6 +139,9 @@ pub(crate) fn fetch(want: &Want, pin: &Pin, means: &Means<'_>) -> Result<(), Sou
         ))),
     }
 }
+
+pub use debian::debian_archive;
+pub(crate) use pypi::normal;
 
 fn blob(kept: Kept, media_type: &str) -> LockedBlob {
     LockedBlob {

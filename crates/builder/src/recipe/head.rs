@@ -23,6 +23,8 @@ pub struct Head {
     pub not_after: Span,
     /// What happens when a name moves to other content.
     pub keep_tags: KeepTags,
+    /// The version of the content that it goes back from, when it means to go back.
+    pub rollback_of: Option<String>,
     /// The appliances that it is meant for, sorted; empty means all.
     pub audience: Vec<String>,
     /// The oldest appliance that can use it.
@@ -110,6 +112,7 @@ pub(super) struct RawHead {
     #[serde(default)]
     audience: Vec<String>,
     min_appliance: Option<String>,
+    rollback_of: Option<String>,
     #[serde(default)]
     security_epoch: u64,
     notes: Option<PathBuf>,
@@ -178,6 +181,7 @@ impl RawHead {
             keep_tags: self.keep_tags,
             audience: self.audience,
             min_appliance: self.min_appliance,
+            rollback_of: self.rollback_of,
             security_epoch: self.security_epoch,
             notes: self.notes,
         })
