@@ -167,7 +167,10 @@ pub fn build(
             product: recipe.head.product.clone(),
         });
     }
-    options.keys.iter().try_for_each(|key| options.trust.admits(key))?;
+    options
+        .keys
+        .iter()
+        .try_for_each(|key| options.trust.admits(key))?;
     fetch(recipe, lock, means)?;
     let items = lock.items()?;
     let blobs = lock.blobs()?;
@@ -189,7 +192,11 @@ pub fn build(
         folder,
         manifest,
         digest,
-        signed_by: options.keys.iter().map(|key| key.id().to_string()).collect(),
+        signed_by: options
+            .keys
+            .iter()
+            .map(|key| key.id().to_string())
+            .collect(),
         threshold: statement.release.threshold,
         wants,
     })
@@ -197,14 +204,20 @@ pub fn build(
 
 /// Whether every entry of the recipe is locked as it stands.
 pub fn check_lock(recipe: &Recipe, lock: &Lock) -> Result<(), BuildError> {
-    let (head, of) = (&recipe.head, |product: &str, channel: &str| format!("{product} {channel}"));
+    let (head, of) = (&recipe.head, |product: &str, channel: &str| {
+        format!("{product} {channel}")
+    });
     if lock.product != head.product || lock.channel != head.channel {
         return Err(BuildError::OtherBundle {
             found: of(&lock.product, &lock.channel),
             wanted: of(&head.product, &head.channel),
         });
     }
-    let wanted: Vec<String> = recipe.entries.iter().map(|e| e.want.digest().to_string()).collect();
+    let wanted: Vec<String> = recipe
+        .entries
+        .iter()
+        .map(|e| e.want.digest().to_string())
+        .collect();
     for (entry, want) in recipe.entries.iter().zip(&wanted) {
         if !lock.pins.iter().any(|pin| pin.want == *want) {
             return Err(BuildError::NotLocked {
@@ -241,7 +254,9 @@ fn fetch(recipe: &Recipe, lock: &Lock, means: &Means<'_>) -> Result<(), BuildErr
         && !means.cache.has(&notes.d, notes.n)
     {
         let path = recipe.folder().join(path);
-        let kept = means.cache.keep_expected(&path, &notes.d, "the release notes");
+        let kept = means
+            .cache
+            .keep_expected(&path, &notes.d, "the release notes");
         kept.map_err(|e| BuildError::Notes(e.into()))?;
     }
     Ok(())
@@ -312,6 +327,3 @@ fn program(items: &[Item]) -> Option<Digest> {
         _ => None,
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 use vocab::Digest;
@@ -42,7 +43,7 @@ pub enum CacheError {
 }
 
 /// A blob in the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// Its digest.
     pub digest: Digest,
@@ -83,12 +84,30 @@ impl Cache {
     }
 
     /// A folder that stays, for the files of another program.
-    pub fn lasting(&self, name: &str) -> Result<PathBuf, CacheError> {
+    fn lasting(&self, name: &str) -> Result<PathBuf, CacheError> {
         let path = self.folder.join(name);
         match std::fs::create_dir_all(&path) {
             Ok(()) => Ok(path),
             Err(source) => Err(CacheError::Io { path, source }),
         }
+    }
+
+    /// What was noted under `key`, a digest of all that it depends on.
+    pub(crate) fn noted(&self, key: &Digest) -> Option<Vec<u8>> {
+        std::fs::read(self.folder.join("notes").join(key.hex())).ok()
+    }
+
+    /// Notes something that is costly to find out again.
+    pub(crate) fn note(&self, key: &Digest, bytes: &[u8]) -> Result<(), CacheError> {
+        let path = self.lasting("notes")?.join(key.hex());
+        let io = |source| CacheError::Io {
+            path: path.clone(),
+            source,
+        };
+        let mut file = NamedTempFile::new_in(self.folder.join("tmp")).map_err(io)?;
+        file.write_all(bytes).map_err(io)?;
+        file.persist(&path).map_err(|e| io(e.error))?;
+        Ok(())
     }
 
     /// Starts a new blob.

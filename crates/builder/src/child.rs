@@ -141,8 +141,16 @@ impl Child {
 
 /// The line that says why, out of everything that was printed.
 fn gist(err: &[u8], out: &[u8], status: &str) -> String {
-    let text = format!("{}\n{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err));
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let text = format!(
+        "{}\n{}",
+        String::from_utf8_lossy(out),
+        String::from_utf8_lossy(err)
+    );
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
     let marks = ["ERROR:", "E:", "fatal:", "npm error", "curl:", "error:"];
     let telling = |line: &&&str| marks.iter().any(|mark| line.starts_with(mark));
     let noise = |line: &&&str| {
@@ -176,22 +184,34 @@ mod tests {
     #[test]
     fn a_missing_program_and_a_failing_one_are_told_apart() {
         let missing = Child::new("no-such-program", "nothing").read().unwrap_err();
-        assert!(missing.to_string().contains("Debian package nothing"), "{missing}");
+        assert!(
+            missing.to_string().contains("Debian package nothing"),
+            "{missing}"
+        );
         let script = "echo working; echo 'E: no such suite' >&2; exit 3";
-        let failed = Child::new("sh", "dash").args(["-c", script]).read().unwrap_err();
+        let failed = Child::new("sh", "dash")
+            .args(["-c", script])
+            .read()
+            .unwrap_err();
         assert_eq!(failed.to_string(), "`sh` failed: E: no such suite");
     }
 
     #[test]
     fn a_child_has_one_umask_and_time_zone_whatever_ours_are() {
-        let said = Child::new("sh", "dash").args(["-c", "umask; echo $TZ"]).read().unwrap();
+        let said = Child::new("sh", "dash")
+            .args(["-c", "umask; echo $TZ"])
+            .read()
+            .unwrap();
         assert_eq!(String::from_utf8_lossy(&said), "0022\nUTC\n");
     }
 
     #[test]
     fn much_on_both_streams_does_not_hang() {
         let script = "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2";
-        let said = Child::new("sh", "dash").args(["-c", script]).read().unwrap();
+        let said = Child::new("sh", "dash")
+            .args(["-c", script])
+            .read()
+            .unwrap();
         assert_eq!(said.len(), 1_000_000);
     }
 }

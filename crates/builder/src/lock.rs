@@ -315,7 +315,11 @@ impl Lock {
     /// All blobs, sorted by digest, each once; proves that the items need these and no others.
     pub fn blobs(&self) -> Result<Vec<LockedBlob>, LockError> {
         let mut found: BTreeMap<Digest, LockedBlob> = BTreeMap::new();
-        let all = self.pins.iter().flat_map(|pin| &pin.blobs).chain(&self.notes);
+        let all = self
+            .pins
+            .iter()
+            .flat_map(|pin| &pin.blobs)
+            .chain(&self.notes);
         for blob in all {
             match found.get(&blob.d) {
                 Some(known) if known.n != blob.n => {
@@ -414,10 +418,17 @@ pub(crate) mod tests {
 
     #[test]
     fn a_lock_is_read_as_it_was_written() {
-        let mut written = lock(vec![file("a", b"one"), wheel("p", "p-1-py3-none-any.whl", b"w")]);
-        written.replaces.insert("oci:a:1".to_owned(), "*".to_owned());
+        let mut written = lock(vec![
+            file("a", b"one"),
+            wheel("p", "p-1-py3-none-any.whl", b"w"),
+        ]);
+        written
+            .replaces
+            .insert("oci:a:1".to_owned(), "*".to_owned());
         written.pins[0].debs = vec!["git_2.39%2b1_amd64.deb sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 7".parse().unwrap()];
-        written.pins[1].wheels.insert("3.11 x".to_owned(), vec!["p".to_owned()]);
+        written.pins[1]
+            .wheels
+            .insert("3.11 x".to_owned(), vec!["p".to_owned()]);
         let text = written.text();
         let read = Lock::parse(Path::new("demo.lock"), &text).unwrap();
         assert_eq!(read, written, "{text}");
@@ -434,19 +445,30 @@ pub(crate) mod tests {
         ] {
             let said = Lock::parse(Path::new("demo.lock"), &text.replace(from, to)).unwrap_err();
             let said = said.to_string();
-            assert!(said.contains(words) && said.starts_with("demo.lock:"), "{said}");
+            assert!(
+                said.contains(words) && said.starts_with("demo.lock:"),
+                "{said}"
+            );
         }
     }
 
     #[test]
     fn wheels_of_one_project_come_together_and_any_other_name_is_given_once() {
-        let both = lock(vec![wheel("p", "p-1-b.whl", b"1"), wheel("p", "p-1-a.whl", b"2")]);
+        let both = lock(vec![
+            wheel("p", "p-1-b.whl", b"1"),
+            wheel("p", "p-1-a.whl", b"2"),
+        ]);
         let items = both.items().unwrap();
         assert_eq!(items.len(), 1);
         assert_eq!(items[0].blobs().len(), 2);
-        let said = lock(vec![file("a", b"1"), file("a", b"1")]).items().unwrap_err();
+        let said = lock(vec![file("a", b"1"), file("a", b"1")])
+            .items()
+            .unwrap_err();
         assert!(said.to_string().contains("'file:a' is given by"), "{said}");
-        let differ = lock(vec![wheel("p", "p-1-a.whl", b"1"), wheel("p", "p-1-a.whl", b"2")]);
+        let differ = lock(vec![
+            wheel("p", "p-1-a.whl", b"1"),
+            wheel("p", "p-1-a.whl", b"2"),
+        ]);
         assert!(differ.items().is_err());
     }
 
@@ -457,6 +479,11 @@ pub(crate) mod tests {
         assert!(lacks.blobs().unwrap_err().to_string().contains("not there"));
         let mut more = lock(vec![file("a", b"1")]);
         more.pins[0].blobs.extend(file("b", b"2").blobs);
-        assert!(more.blobs().unwrap_err().to_string().contains("nothing needs"));
+        assert!(
+            more.blobs()
+                .unwrap_err()
+                .to_string()
+                .contains("nothing needs")
+        );
     }
 }

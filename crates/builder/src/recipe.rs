@@ -23,7 +23,7 @@ pub struct Recipe {
     pub head: Head,
     /// Who signs.
     pub sign: Sign,
-    /// What goes in, in the order of the kinds and then of the file.
+    /// What goes in, in the order of the file.
     pub entries: Vec<Entry>,
 }
 
@@ -314,12 +314,16 @@ impl Recipe {
         if let Some(found) = raw.own {
             add(found.span(), Want::Own(found.into_inner()));
         }
+        entries.sort_by_key(|entry| entry.line);
         for entry in &entries {
             check::want(&entry.want, &head)
                 .map_err(|(key, reason)| refuse(key_line(text, entry.line, key), reason))?;
         }
         if entries.is_empty() {
-            return Err(refuse(1, "it asks for nothing; add an [[oci]] or a [[pypi]]".to_owned()));
+            return Err(refuse(
+                1,
+                "it asks for nothing; add an [[oci]] or a [[pypi]]".to_owned(),
+            ));
         }
         Ok(Self {
             path: path.to_owned(),
@@ -362,7 +366,11 @@ impl Want {
             Self::Action(w) => format!("action {}", w.repo),
             Self::Toolcache(w) => match &w.npm {
                 Some(package) => format!("toolcache {} ({package})", w.tool),
-                None => format!("toolcache {} {}", w.tool, w.version.as_deref().unwrap_or("?")),
+                None => format!(
+                    "toolcache {} {}",
+                    w.tool,
+                    w.version.as_deref().unwrap_or("?")
+                ),
             },
             Self::File(w) => format!("file {}", w.name),
             Self::Doc(w) => format!("doc {}", w.name),
@@ -392,12 +400,16 @@ impl Want {
 
 fn line_of(text: &str, at: usize) -> usize {
     let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
-    1 + before.iter().fold(0, |lines, b| lines + usize::from(*b == b'\n'))
+    1 + before
+        .iter()
+        .fold(0, |lines, b| lines + usize::from(*b == b'\n'))
 }
 
 /// The line of the first table header `name`, or `or`.
 fn header_line(text: &str, name: &str, or: usize) -> usize {
-    let found = text.lines().position(|line| line.trim_start().starts_with(name));
+    let found = text
+        .lines()
+        .position(|line| line.trim_start().starts_with(name));
     found.map_or(or, |index| index + 1)
 }
 

@@ -85,7 +85,10 @@ impl SourceError {
 /// Finds out what `want` stands for today, and fetches it.
 pub(crate) fn resolve(want: &Want, day: Date, means: &Means<'_>) -> Result<Pin, SourceError> {
     if means.offline && !want.is_local() {
-        return Err(SourceError::Offline(format!("what {} stands for", want.label())));
+        return Err(SourceError::Offline(format!(
+            "what {} stands for",
+            want.label()
+        )));
     }
     let mut pin = match want {
         Want::Oci(w) => match (&w.debian, &w.file) {

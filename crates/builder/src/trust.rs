@@ -106,7 +106,12 @@ impl Chain {
         Err(TrustError::MayNotSign {
             key: key.id().to_string(),
             number: self.newest.number(),
-            may: statement.release.keys.iter().map(|k| k.name.clone()).collect(),
+            may: statement
+                .release
+                .keys
+                .iter()
+                .map(|k| k.name.clone())
+                .collect(),
         })
     }
 }

@@ -48,14 +48,19 @@ pub(super) fn split(
         draft.items.iter().flat_map(Item::pins).collect();
     for (key, was) in &have.pins {
         if pins.get(key).is_some_and(|now| now != was) {
-            let said = draft.replaces.entry(key.clone()).or_insert_with(|| was.clone());
+            let said = draft
+                .replaces
+                .entry(key.clone())
+                .or_insert_with(|| was.clone());
             if said != was {
                 "*".clone_into(said);
             }
         }
     }
     let keys: Vec<String> = draft.items.iter().map(Item::key).collect();
-    draft.removes.extend(have.keys.iter().filter(|key| !keys.contains(key)).cloned());
+    draft
+        .removes
+        .extend(have.keys.iter().filter(|key| !keys.contains(key)).cloned());
     draft.removes.sort();
     draft.removes.dedup();
     draft.have_sha256 = Some(*digest);
@@ -90,7 +95,10 @@ fn answers(item: &Item, wanted: &Wanted) -> bool {
     let name = wanted.name.as_str();
     match item {
         Item::Oci(image) => {
-            let short = image.name.trim_start_matches("docker.io/").trim_start_matches("library/");
+            let short = image
+                .name
+                .trim_start_matches("docker.io/")
+                .trim_start_matches("library/");
             let (asked, tag) = match name.rsplit_once(':') {
                 Some((asked, tag)) if !tag.contains('/') => (asked, tag),
                 _ => (name, "latest"),
@@ -104,13 +112,16 @@ fn answers(item: &Item, wanted: &Wanted) -> bool {
             repo.join("/").eq_ignore_ascii_case(&action.name)
                 && (git_ref.is_empty()
                     || action.refs.iter().any(|(full, id)| {
-                        full.rsplit_once("tags/").or_else(|| full.rsplit_once("heads/"))
+                        full.rsplit_once("tags/")
+                            .or_else(|| full.rsplit_once("heads/"))
                             .is_some_and(|(_, short)| short == git_ref)
                             || id == git_ref
                     }))
         }
         Item::Pypi(project) => {
-            let end = name.find(|c: char| "=<>!~ ".contains(c)).unwrap_or(name.len());
+            let end = name
+                .find(|c: char| "=<>!~ ".contains(c))
+                .unwrap_or(name.len());
             normal(&name[..end]) == project.name
         }
         Item::Toolcache(tool) => {

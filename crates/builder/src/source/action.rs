@@ -24,7 +24,9 @@ pub(super) fn resolve(want: &Action, means: &Means<'_>) -> Result<Pin, SourceErr
 /// Makes the pack of `pin` again, from the commits that it names.
 pub(super) fn fetch(want: &Action, pin: &Pin, means: &Means<'_>) -> Result<(), SourceError> {
     let Some(Item::Action(item)) = pin.items.first() else {
-        return Err(SourceError::Refused("the lock has no action there".to_owned()));
+        return Err(SourceError::Refused(
+            "the lock has no action there".to_owned(),
+        ));
     };
     let made = gather(want, Some(&item.refs), means)?;
     if made.blobs != pin.blobs && made.made_with != pin.made_with {
@@ -44,11 +46,16 @@ fn gather(
 ) -> Result<Pin, SourceError> {
     let scratch = means.cache.scratch()?;
     let repo = scratch.path().join("repo.git");
-    git(&repo).args(["init", "--quiet", "--bare"]).arg(&repo).read()?;
+    git(&repo)
+        .args(["init", "--quiet", "--bare"])
+        .arg(&repo)
+        .read()?;
     let from = match (&want.git, &want.folder) {
         (Some(url), _) => url.clone(),
         (None, folder) => {
-            let folder = means.folder.join(folder.as_deref().unwrap_or(Path::new("")));
+            let folder = means
+                .folder
+                .join(folder.as_deref().unwrap_or(Path::new("")));
             let folder = std::path::absolute(&folder).map_err(SourceError::io(&folder))?;
             // As an address, so that `--depth` counts here, too.
             format!("file://{}", folder.display())
@@ -62,10 +69,18 @@ fn gather(
         if let Some(depth) = want.depth {
             fetch = fetch.arg(format!("--depth={depth}"));
         }
-        fetch.arg("--").arg(&from).arg(format!("+{id}:{name}")).read()?;
+        fetch
+            .arg("--")
+            .arg(&from)
+            .arg(format!("+{id}:{name}"))
+            .read()?;
     }
     let mut refs = BTreeMap::new();
-    let said = text(git(&repo).args(["for-each-ref", "--format=%(refname)"]).read()?);
+    let said = text(
+        git(&repo)
+            .args(["for-each-ref", "--format=%(refname)"])
+            .read()?,
+    );
     for name in said.lines() {
         let peeled = format!("{name}^{{commit}}");
         let id = text(git(&repo).args(["rev-parse", "--verify", &peeled]).read()?);
@@ -87,7 +102,10 @@ fn gather(
                 uri: match (&want.git, &want.folder) {
                     (Some(url), _) => without_password(url),
                     (None, folder) => {
-                        format!("folder:{}", folder.as_deref().unwrap_or(Path::new("")).display())
+                        format!(
+                            "folder:{}",
+                            folder.as_deref().unwrap_or(Path::new("")).display()
+                        )
                     }
                 },
                 checked: "git object ids".to_owned(),
@@ -99,12 +117,10 @@ fn gather(
 
 /// The full names of the entry's tags and branches, with what the other side has there now; a
 /// tag goes before a branch of the same name.
-fn named(
-    want: &Action,
-    from: &str,
-    repo: &Path,
-) -> Result<BTreeMap<String, String>, SourceError> {
-    let said = git(repo).args(["ls-remote", "--quiet", "--refs", "--", from]).read()?;
+fn named(want: &Action, from: &str, repo: &Path) -> Result<BTreeMap<String, String>, SourceError> {
+    let said = git(repo)
+        .args(["ls-remote", "--quiet", "--refs", "--", from])
+        .read()?;
     let said = text(said);
     let there: BTreeMap<&str, &str> = said
         .lines()
@@ -114,7 +130,9 @@ fn named(
     let mut found = BTreeMap::new();
     for short in &want.refs {
         let names = [format!("refs/tags/{short}"), format!("refs/heads/{short}")];
-        let name = names.into_iter().find(|name| there.contains_key(name.as_str()));
+        let name = names
+            .into_iter()
+            .find(|name| there.contains_key(name.as_str()));
         let Some(name) = name else {
             let said = format!("{} has no tag and no branch '{short}'", want.repo);
             return Err(SourceError::Refused(said));
@@ -137,9 +155,25 @@ fn pack(
     lines.dedup();
     std::fs::write(&tips, lines.concat()).map_err(SourceError::io(&tips))?;
     let pack = git(repo)
-        .args(["-c", "pack.compression=9", "-c", "pack.writeBitmapHashCache=false"])
-        .args(["pack-objects", "--quiet", "--revs", "--stdout", "--threads=1"])
-        .args(["--window=10", "--depth=50", "--no-reuse-delta", "--no-reuse-object"])
+        .args([
+            "-c",
+            "pack.compression=9",
+            "-c",
+            "pack.writeBitmapHashCache=false",
+        ])
+        .args([
+            "pack-objects",
+            "--quiet",
+            "--revs",
+            "--stdout",
+            "--threads=1",
+        ])
+        .args([
+            "--window=10",
+            "--depth=50",
+            "--no-reuse-delta",
+            "--no-reuse-object",
+        ])
         .args(["--delta-base-offset"])
         .feed(Some(&tips))?;
     let shallow = match std::fs::read_to_string(repo.join("shallow")) {
@@ -183,7 +217,10 @@ fn text(bytes: Vec<u8>) -> String {
 
 /// An address without the user and password that may stand in it.
 fn without_password(url: &str) -> String {
-    match url.split_once("://").map(|(scheme, rest)| (scheme, rest.split_once('@'))) {
+    match url
+        .split_once("://")
+        .map(|(scheme, rest)| (scheme, rest.split_once('@')))
+    {
         Some((scheme, Some((_, rest)))) => format!("{scheme}://{rest}"),
         _ => url.to_owned(),
     }

@@ -17,6 +17,9 @@ use crate::child::Child;
 use crate::lock::{LockedFile, Pin};
 use crate::recipe::{Debian, Oci, Variant};
 
+/// Raised when the code here makes other bytes of the same packages.
+const FORMAT: u32 = 1;
+
 pub(super) fn resolve(
     want: &Oci,
     debian: &Debian,
@@ -35,13 +38,17 @@ pub(super) fn resolve(
 
 /// Builds the image of `pin` again when the cache lacks it.
 pub(super) fn fetch(debian: &Debian, pin: &Pin, means: &Means<'_>) -> Result<(), SourceError> {
-    let day = pin.locked.parse().map_err(|_| {
-        SourceError::Refused(format!("{:?} of the lock is no day", pin.locked))
-    })?;
+    let day = pin
+        .locked
+        .parse()
+        .map_err(|_| SourceError::Refused(format!("{:?} of the lock is no day", pin.locked)))?;
     let has = |deb: &LockedFile| means.cache.has(&deb.d, deb.n);
     if !pin.debs.iter().all(has) {
         if means.offline {
-            return Err(SourceError::Offline(format!("a Debian package of {}", pin.entry)));
+            return Err(SourceError::Offline(format!(
+                "a Debian package of {}",
+                pin.entry
+            )));
         }
         fetch_debs(&pin.debs, &Apt::new(&debian.suite, means)?, means)?;
     }
@@ -81,7 +88,9 @@ pub fn debian_archive(
 }
 
 fn made_with() -> Result<String, SourceError> {
-    let said = Child::new("mmdebstrap", "mmdebstrap").arg("--version").read()?;
+    let said = Child::new("mmdebstrap", "mmdebstrap")
+        .arg("--version")
+        .read()?;
     Ok(String::from_utf8_lossy(&said).trim().to_owned())
 }
 
@@ -97,7 +106,12 @@ impl Apt {
             folder: means.cache.scratch()?,
             suite: suite.to_owned(),
         };
-        for part in ["sources", "state", "lists/partial", "cache/archives/partial"] {
+        for part in [
+            "sources",
+            "state",
+            "lists/partial",
+            "cache/archives/partial",
+        ] {
             let path = apt.folder.path().join(part);
             std::fs::create_dir_all(&path).map_err(SourceError::io(&path))?;
         }
@@ -108,14 +122,19 @@ impl Apt {
             let to = apt.folder.path().join(format!("sources/{index}.{kind}"));
             std::fs::copy(from, &to).map_err(SourceError::io(from))?;
         }
-        means.watch.begin(&format!("read the package lists of Debian {suite}"));
+        means
+            .watch
+            .begin(&format!("read the package lists of Debian {suite}"));
         apt.command("apt-get").arg("update").read()?;
         Ok(apt)
     }
 
     fn command(&self, program: &str) -> Child {
         let at = self.folder.path().display();
-        let release = format!("APT::Default-Release=/^{}(|-updates|-security)$/", self.suite);
+        let release = format!(
+            "APT::Default-Release=/^{}(|-updates|-security)$/",
+            self.suite
+        );
         let options = [
             format!("Dir::State={at}/state"),
             format!("Dir::State::status={at}/status"),
@@ -186,7 +205,11 @@ fn asked(deb: &LockedFile) -> Option<String> {
     let mut parts = deb.name.strip_suffix(".deb")?.split('_');
     let (name, version, arch) = (parts.next()?, parts.next()?, parts.next()?);
     let version = version.replace("%3a", ":");
-    let arch = if arch == "all" { String::new() } else { format!(":{arch}") };
+    let arch = if arch == "all" {
+        String::new()
+    } else {
+        format!(":{arch}")
+    };
     Some(format!("{name}{arch}={version}"))
 }
 
@@ -197,21 +220,48 @@ fn fetch_debs(debs: &[LockedFile], apt: &Apt, means: &Means<'_>) -> Result<(), S
     if missing.is_empty() {
         return Ok(());
     }
-    means.watch.begin(&format!("fetch {} Debian packages", missing.len()));
+    means
+        .watch
+        .begin(&format!("fetch {} Debian packages", missing.len()));
     let folder = means.cache.scratch()?;
     let names = missing.iter().map(|deb| {
         asked(deb).ok_or_else(|| SourceError::Refused(format!("{:?} is no package", deb.name)))
     });
     let names: Vec<String> = names.collect::<Result<_, _>>()?;
-    apt.command("apt-get").arg("download").args(names).folder(folder.path()).read()?;
+    apt.command("apt-get")
+        .arg("download")
+        .args(names)
+        .folder(folder.path())
+        .read()?;
     for deb in missing {
-        means.cache.keep_expected(&folder.path().join(&deb.name), &deb.d, &deb.name)?;
+        means
+            .cache
+            .keep_expected(&folder.path().join(&deb.name), &deb.d, &deb.name)?;
     }
     Ok(())
 }
 
-/// Makes the image out of these packages and no others.
+/// Makes the image out of these packages and no others; or finds that it was made before.
 fn build(
+    debian: &Debian,
+    debs: &[LockedFile],
+    day: Date,
+    means: &Means<'_>,
+) -> Result<oci::Packed, SourceError> {
+    let inputs = format!("{FORMAT} {} {day} {debian:?} {debs:?}", made_with()?);
+    let key = Digest::of(inputs.as_bytes());
+    let noted = means.cache.noted(&key);
+    let known = noted.and_then(|bytes| serde_json::from_slice::<oci::Packed>(&bytes).ok());
+    if let Some(known) = known.filter(|known| known.is_in(means.cache)) {
+        return Ok(known);
+    }
+    let made = build_anew(debian, debs, day, means)?;
+    let note = serde_json::to_vec(&made).expect("an image has text keys only");
+    means.cache.note(&key, &note)?;
+    Ok(made)
+}
+
+fn build_anew(
     debian: &Debian,
     debs: &[LockedFile],
     day: Date,
@@ -220,7 +270,10 @@ fn build(
     let folder = means.cache.scratch()?;
     let repo = folder.path().join("repo");
     std::fs::create_dir(&repo).map_err(SourceError::io(&repo))?;
-    means.watch.begin(&format!("make the Debian {} image (a minute or two)", debian.suite));
+    means.watch.begin(&format!(
+        "make the Debian {} image (a minute or two)",
+        debian.suite
+    ));
     let mut index = String::new();
     let mut names = Vec::new();
     for deb in debs {
@@ -231,11 +284,17 @@ fn build(
             let said = format!("{} in the cache is damaged; delete it", deb.d);
             return Err(SourceError::Refused(said));
         }
-        let control = Child::new("dpkg-deb", "dpkg").arg("--field").arg(&path).read()?;
+        let control = Child::new("dpkg-deb", "dpkg")
+            .arg("--field")
+            .arg(&path)
+            .read()?;
         let control = String::from_utf8_lossy(&control);
         let (size, hash) = (deb.n, deb.d.hex());
         let control = control.trim_end();
-        index += &format!("{control}\nFilename: ./{}\nSize: {size}\nSHA256: {hash}\n\n", deb.name);
+        index += &format!(
+            "{control}\nFilename: ./{}\nSize: {size}\nSHA256: {hash}\n\n",
+            deb.name
+        );
         names.extend(deb.name.split('_').next().map(str::to_owned));
     }
     let path = repo.join("Packages");
@@ -255,9 +314,15 @@ fn bootstrap(
     let repo = std::path::absolute(repo).map_err(SourceError::io(repo))?;
     let repo = repo.display().to_string();
     if repo.contains(char::is_whitespace) {
-        return Err(SourceError::Refused(format!("apt takes no blank in the path {repo:?}")));
+        return Err(SourceError::Refused(format!(
+            "apt takes no blank in the path {repo:?}"
+        )));
     }
-    let variant = if names.iter().any(|name| name == "apt") { "apt" } else { "essential" };
+    let variant = if names.iter().any(|name| name == "apt") {
+        "apt"
+    } else {
+        "essential"
+    };
     let mut child = Child::new("mmdebstrap", "mmdebstrap")
         .env("SOURCE_DATE_EPOCH", epoch(day).to_string())
         .args(["--quiet", "--arch=amd64"])
@@ -297,7 +362,10 @@ fn host_sources(suite: &str) -> Result<Vec<PathBuf>, SourceError> {
     candidates.sort();
     let found: BTreeMap<PathBuf, ()> = candidates
         .into_iter()
-        .filter(|path| path.extension().is_some_and(|kind| kind == "list" || kind == "sources"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|kind| kind == "list" || kind == "sources")
+        })
         .filter(|path| std::fs::read_to_string(path).is_ok_and(|text| serves(&text, suite)))
         .map(|path| (path, ()))
         .collect();
@@ -324,15 +392,24 @@ mod tests {
 
     #[test]
     fn both_forms_of_a_source_are_understood_and_comments_are_not() {
-        assert!(serves("deb [signed-by=x] http://mirror bookworm main\n", "bookworm"));
-        assert!(serves("Types: deb\nSuites: bookworm bookworm-updates\n", "bookworm"));
+        assert!(serves(
+            "deb [signed-by=x] http://mirror bookworm main\n",
+            "bookworm"
+        ));
+        assert!(serves(
+            "Types: deb\nSuites: bookworm bookworm-updates\n",
+            "bookworm"
+        ));
         assert!(!serves("# deb http://mirror bookworm main\n", "bookworm"));
         assert!(!serves("deb http://mirror/apt stable main\n", "bookworm"));
     }
 
     #[test]
     fn a_package_is_pinned_and_asked_for_again_by_its_file() {
-        let line = format!("'http://m/git_2.39%2b1.deb' git_1%3a2.39+1_amd64.deb 7 SHA256:{}", "ab".repeat(32));
+        let line = format!(
+            "'http://m/git_2.39%2b1.deb' git_1%3a2.39+1_amd64.deb 7 SHA256:{}",
+            "ab".repeat(32)
+        );
         let deb = deb_of(&line).unwrap();
         assert_eq!((deb.name.as_str(), deb.n), ("git_1%3a2.39+1_amd64.deb", 7));
         assert_eq!(asked(&deb).unwrap(), "git:amd64=1:2.39+1");

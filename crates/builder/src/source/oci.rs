@@ -11,6 +11,7 @@ use bundle::manifest::{self, Origin};
 use bundle::{Archive, Compression, Image, Item, LayerReader, Limits, Sink, Stored, image_of};
 use flate2::write::GzEncoder;
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use vocab::Digest;
@@ -28,10 +29,12 @@ pub(super) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+js
 const LAYER_MAX_BYTES: u64 = 256 << 30;
 
 /// An image in the cache.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Packed {
     /// Its manifest.
     pub(crate) manifest: Kept,
+    /// The manifest's media type.
+    pub(crate) manifest_type: String,
     /// Its configuration, with the media type.
     pub(crate) config: (Kept, String),
     /// Its layers, lowest first, each with its media type.
@@ -44,9 +47,10 @@ impl Packed {
     /// The pin of an entry that this image answers.
     pub(super) fn pin(&self, want: &Oci, source: &Origin) -> Pin {
         let mut pin = Pin::default();
-        pin.blobs.push(blob(self.manifest, MANIFEST_TYPE));
+        pin.blobs.push(blob(self.manifest, &self.manifest_type));
         pin.blobs.push(blob(self.config.0, &self.config.1));
-        pin.blobs.extend(self.layers.iter().map(|(kept, kind)| blob(*kept, kind)));
+        pin.blobs
+            .extend(self.layers.iter().map(|(kept, kind)| blob(*kept, kind)));
         let mut blobs: Vec<Digest> = pin.blobs.iter().map(|b| b.d).collect();
         blobs.sort();
         blobs.dedup();
@@ -61,7 +65,11 @@ impl Packed {
         pin.items = tags
             .into_iter()
             .map(|tag| {
-                let labels = if Some(&tag) == first.as_ref() { labels.clone() } else { Vec::new() };
+                let labels = if Some(&tag) == first.as_ref() {
+                    labels.clone()
+                } else {
+                    Vec::new()
+                };
                 Item::Oci(manifest::Oci {
                     name: want.name.clone(),
                     tag,
@@ -77,6 +85,13 @@ impl Packed {
         pin
     }
 
+    /// Whether all of it is in the cache.
+    pub(super) fn is_in(&self, cache: &Cache) -> bool {
+        let layers = self.layers.iter().map(|(kept, _)| kept);
+        let mut all = layers.chain([&self.manifest, &self.config.0]);
+        all.all(|kept| cache.has(&kept.digest, kept.size_bytes))
+    }
+
     /// Writes it as an OCI layout in one tar, named `name`.
     pub(crate) fn write_archive(
         &self,
@@ -89,13 +104,23 @@ impl Packed {
     }
 
     fn try_archive(&self, cache: &Cache, name: &str, out: &Path) -> io::Result<()> {
-        let mut entry = descriptor(MANIFEST_TYPE, self.manifest);
+        let mut entry = descriptor(&self.manifest_type, self.manifest);
         entry["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
         let index = json!({ "schemaVersion": 2, "manifests": [entry] }).to_string();
         let mut tar = BufWriter::new(File::create(out)?);
         let layout = br#"{"imageLayoutVersion":"1.0.0"}"#;
-        plain(&mut tar, "oci-layout", layout.len() as u64, &mut &layout[..])?;
-        plain(&mut tar, "index.json", index.len() as u64, &mut index.as_bytes())?;
+        plain(
+            &mut tar,
+            "oci-layout",
+            layout.len() as u64,
+            &mut &layout[..],
+        )?;
+        plain(
+            &mut tar,
+            "index.json",
+            index.len() as u64,
+            &mut index.as_bytes(),
+        )?;
         let layers = self.layers.iter().map(|(kept, _)| *kept);
         for kept in [self.manifest, self.config.0].into_iter().chain(layers) {
             let path = format!("blobs/sha256/{}", kept.digest.hex());
@@ -113,7 +138,10 @@ fn plain(tar: &mut impl Write, name: &str, size: u64, from: &mut dyn Read) -> io
     if io::copy(&mut from.take(size), tar)? != size {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    io::copy(&mut io::repeat(0).take(bundle::volume::padded(size) - size), tar)?;
+    io::copy(
+        &mut io::repeat(0).take(bundle::volume::padded(size) - size),
+        tar,
+    )?;
     Ok(())
 }
 
@@ -145,7 +173,10 @@ fn with_manifest(
     unpacked_bytes: u64,
     cache: &Cache,
 ) -> Result<Packed, SourceError> {
-    let listed: Vec<Value> = layers.iter().map(|(kept, kind)| descriptor(kind, *kept)).collect();
+    let listed: Vec<Value> = layers
+        .iter()
+        .map(|(kept, kind)| descriptor(kind, *kept))
+        .collect();
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
@@ -154,6 +185,7 @@ fn with_manifest(
     });
     Ok(Packed {
         manifest: cache.keep_bytes(manifest.to_string().as_bytes())?,
+        manifest_type: MANIFEST_TYPE.to_owned(),
         config: (config, CONFIG_TYPE.to_owned()),
         layers,
         unpacked_bytes,
@@ -235,9 +267,10 @@ impl Sink for Keeper<'_> {
         let kept = self.cache.keep(&mut content.take(limit_bytes));
         let kept = kept.map_err(|e| e.to_string())?;
         match expected {
-            Some(expected) if expected != kept.digest => {
-                Err(format!("it should have digest {expected} and has {}", kept.digest))
-            }
+            Some(expected) if expected != kept.digest => Err(format!(
+                "it should have digest {expected} and has {}",
+                kept.digest
+            )),
             _ => Ok(Stored {
                 digest: kept.digest,
                 size_bytes: kept.size_bytes,
@@ -266,7 +299,8 @@ fn layout(folder: &Path, cache: &Cache) -> Result<Archive, SourceError> {
         keep(format!("blobs/sha256/{}", name.to_string_lossy()))?;
     }
     let wrong = archive.files.iter().find(|(path, stored)| {
-        path.strip_prefix("blobs/sha256/").is_some_and(|hex| hex != stored.digest.hex())
+        path.strip_prefix("blobs/sha256/")
+            .is_some_and(|hex| hex != stored.digest.hex())
     });
     match wrong {
         Some((path, _)) => Err(SourceError::Image {
@@ -299,6 +333,7 @@ pub(super) fn as_it_is(image: &Image, cache: &Cache) -> Result<Packed, SourceErr
             digest: image.digest,
             size_bytes: bytes.len() as u64,
         },
+        manifest_type: kind(&manifest, MANIFEST_TYPE),
         config: (
             Kept {
                 digest: image.config,
@@ -313,7 +348,10 @@ pub(super) fn as_it_is(image: &Image, cache: &Cache) -> Result<Packed, SourceErr
 
 /// An image of a docker-archive: layers that are plain tars are packed, and a manifest is made.
 fn from_docker(image: &Image, archive: &Archive, cache: &Cache) -> Result<Packed, SourceError> {
-    let sizes = archive.files.values().find(|file| file.digest == image.config);
+    let sizes = archive
+        .files
+        .values()
+        .find(|file| file.digest == image.config);
     let config = Kept {
         digest: image.config,
         size_bytes: sizes.map_or(0, |file| file.size_bytes),
@@ -324,7 +362,8 @@ fn from_docker(image: &Image, archive: &Archive, cache: &Cache) -> Result<Packed
         let path = cache.path(&layer.blob);
         let mut magic = [0; 4];
         let mut file = File::open(&path).map_err(SourceError::io(&path))?;
-        file.read_exact(&mut magic).map_err(SourceError::io(&path))?;
+        file.read_exact(&mut magic)
+            .map_err(SourceError::io(&path))?;
         let kept = Kept {
             digest: layer.blob,
             size_bytes: layer.size_bytes,
@@ -346,8 +385,8 @@ fn unpack(layer: &bundle::Layer, cache: &Cache) -> Result<u64, SourceError> {
     let path = cache.path(&layer.blob);
     let file = File::open(&path).map_err(SourceError::io(&path))?;
     let compression: Compression = layer.compression;
-    let mut reader = LayerReader::open(file, compression, LAYER_MAX_BYTES)
-        .map_err(SourceError::io(&path))?;
+    let mut reader =
+        LayerReader::open(file, compression, LAYER_MAX_BYTES).map_err(SourceError::io(&path))?;
     let size = io::copy(&mut reader, &mut io::sink())
         .map_err(|e| SourceError::Refused(format!("layer {}: {e}", layer.blob)))?;
     reader
@@ -355,6 +394,3 @@ fn unpack(layer: &bundle::Layer, cache: &Cache) -> Result<u64, SourceError> {
         .map_err(|e| SourceError::Refused(format!("layer {}: {e}", layer.blob)))?;
     Ok(size)
 }
-
-#[cfg(test)]
-mod tests;

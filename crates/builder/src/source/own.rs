@@ -37,7 +37,9 @@ pub(super) fn resolve(want: &Own, means: &Means<'_>) -> Result<Pin, SourceError>
     })?;
     let kept = means.cache.keep_bytes(&bytes)?;
     let text = path.display().to_string();
-    let said = Child::new(&text, "cofferdam").args(["bundle", "about"]).read()?;
+    let said = Child::new(&text, "cofferdam")
+        .args(["bundle", "about"])
+        .read()?;
     let about: About = serde_json::from_slice(&said)
         .map_err(|e| SourceError::Refused(format!("the program does not say what it is: {e}")))?;
     Ok(Pin {
@@ -67,7 +69,10 @@ fn arch_of(elf: &[u8]) -> Result<&'static str, String> {
         Some(183) => "arm64",
         _ => return Err("is for a machine that is not known".to_owned()),
     };
-    let offset = elf.get(32..40).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
+    let offset = elf
+        .get(32..40)
+        .and_then(|b| b.try_into().ok())
+        .map(u64::from_le_bytes);
     let (size, count) = (number(54).unwrap_or(0), number(56).unwrap_or(0));
     for index in 0..u64::from(count) {
         let at = offset.unwrap_or(0) + index * u64::from(size);

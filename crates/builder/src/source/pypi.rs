@@ -89,7 +89,9 @@ pub(super) fn resolve(want: &Pypi, means: &Means<'_>) -> Result<Pin, SourceError
     for python in &want.python {
         for platform in &want.platforms {
             let target = Target { python, platform };
-            means.watch.begin(&format!("resolve wheels for Python {python}, {platform}"));
+            means
+                .watch
+                .begin(&format!("resolve wheels for Python {python}, {platform}"));
             let chosen = choose(want, &target, means)?;
             download(want, &target, &chosen, means)?;
             for wheel in &chosen {
@@ -136,13 +138,17 @@ pub(super) fn fetch(want: &Pypi, pin: &Pin, means: &Means<'_>) -> Result<(), Sou
     }
     for (target, names) in &pin.wheels {
         let Some((python, platform)) = target.split_once(' ') else {
-            return Err(SourceError::Refused(format!("{target:?} of the lock is no target")));
+            return Err(SourceError::Refused(format!(
+                "{target:?} of the lock is no target"
+            )));
         };
         let chosen: Vec<Chosen> = names
             .iter()
             .filter_map(|name| files.get(name.as_str()).cloned())
             .collect();
-        means.watch.begin(&format!("fetch wheels for Python {python}, {platform}"));
+        means
+            .watch
+            .begin(&format!("fetch wheels for Python {python}, {platform}"));
         download(want, &Target { python, platform }, &chosen, means)?;
         for wheel in &chosen {
             describe(wheel, &mut Pin::default(), means)?;
@@ -166,7 +172,9 @@ impl std::fmt::Display for Target<'_> {
 impl Target<'_> {
     /// pip for this target, up to its own words.
     fn pip(&self, verb: &str, want: &Pypi, means: &Means<'_>) -> Child {
-        let machine = ["x86_64", "aarch64"].into_iter().find(|m| self.platform.ends_with(m));
+        let machine = ["x86_64", "aarch64"]
+            .into_iter()
+            .find(|m| self.platform.ends_with(m));
         let mut pip = Child::new("python3", "python3-pip")
             .args(["-c", AS_TARGET, self.python, machine.unwrap_or("x86_64")])
             .args([verb, "--no-input", "--disable-pip-version-check", "--quiet"])
@@ -181,7 +189,10 @@ impl Target<'_> {
             Some(folder) => {
                 let folder = means.folder.join(folder);
                 let links = std::path::absolute(&folder).unwrap_or(folder);
-                pip.without_env("PIP_FIND_LINKS").arg("--no-index").arg("--find-links").arg(links)
+                pip.without_env("PIP_FIND_LINKS")
+                    .arg("--no-index")
+                    .arg("--find-links")
+                    .arg(links)
             }
             None => pip,
         }
@@ -235,10 +246,16 @@ fn choose(want: &Pypi, target: &Target<'_>, means: &Means<'_>) -> Result<Vec<Cho
 
 fn chosen(found: Installed) -> Result<Chosen, SourceError> {
     let url = found.download_info.url;
-    let last = url.split(['#', '?']).next().and_then(|path| path.rsplit('/').next());
+    let last = url
+        .split(['#', '?'])
+        .next()
+        .and_then(|path| path.rsplit('/').next());
     let filename = percent_decoded(last.unwrap_or_default());
     if !is_wheel_name(&filename) {
-        let said = format!("{} comes as {filename:?}, which is no wheel", found.metadata.name);
+        let said = format!(
+            "{} comes as {filename:?}, which is no wheel",
+            found.metadata.name
+        );
         return Err(SourceError::Refused(said));
     }
     let archive = found.download_info.archive_info;
@@ -283,7 +300,10 @@ fn download(
         return Ok(());
     }
     let scratch = means.cache.scratch()?;
-    let (list, folder) = (scratch.path().join("list.txt"), scratch.path().join("wheels"));
+    let (list, folder) = (
+        scratch.path().join("list.txt"),
+        scratch.path().join("wheels"),
+    );
     let lines: BTreeSet<String> = wanted
         .iter()
         .map(|w| format!("{}=={} --hash=sha256:{}\n", w.project, w.version, w.sha256))
@@ -300,7 +320,9 @@ fn download(
     for wheel in wanted {
         let path = folder.join(&wheel.filename);
         let expected = digest(&wheel.sha256)?;
-        means.cache.keep_expected(&path, &expected, &wheel.filename)?;
+        means
+            .cache
+            .keep_expected(&path, &expected, &wheel.filename)?;
     }
     Ok(())
 }
@@ -355,7 +377,9 @@ pub(crate) fn normal(name: &str) -> String {
 
 fn is_wheel_name(name: &str) -> bool {
     let ok = |c: char| c.is_ascii_alphanumeric() || "._-+!".contains(c);
-    name.ends_with(".whl") && !name.starts_with('.') && name.chars().all(ok)
+    name.ends_with(".whl")
+        && !name.starts_with('.')
+        && name.chars().all(ok)
         && Path::new(name).file_name().is_some_and(|file| file == name)
 }
 

@@ -45,7 +45,11 @@ pub(super) fn resolve(want: &Tool, means: &Means<'_>) -> Result<Pin, SourceError
             uri: format!("file:{}", file.display()),
             checked: "read from the recipe's folder".to_owned(),
         };
-        (means.cache.keep_file(&means.folder.join(file))?, version(), source)
+        (
+            means.cache.keep_file(&means.folder.join(file))?,
+            version(),
+            source,
+        )
     };
     let (format, media) = format_of(kept, means)?;
     Ok(Pin {
@@ -66,7 +70,9 @@ pub(super) fn resolve(want: &Tool, means: &Means<'_>) -> Result<Pin, SourceError
 /// Fetches the archive of `pin` again.
 pub(super) fn fetch(want: &Tool, pin: &Pin, means: &Means<'_>) -> Result<(), SourceError> {
     let Some(Item::Toolcache(item)) = pin.items.first() else {
-        return Err(SourceError::Refused("the lock has no tool there".to_owned()));
+        return Err(SourceError::Refused(
+            "the lock has no tool there".to_owned(),
+        ));
     };
     if want.npm.is_some() {
         let package = item.source.uri.trim_start_matches("npm:");
@@ -89,27 +95,37 @@ fn npm(package: &str, means: &Means<'_>) -> Result<(Kept, Packed), SourceError> 
     let folder = means.cache.scratch()?;
     means.watch.begin(&format!("fetch {package} from npm"));
     let said = Child::new("npm", "npm")
-        .args(["pack", "--json", "--ignore-scripts", "--loglevel=error", "--", package])
+        .args([
+            "pack",
+            "--json",
+            "--ignore-scripts",
+            "--loglevel=error",
+            "--",
+            package,
+        ])
         .folder(folder.path())
         .read()?;
     let unclear = |e: serde_json::Error| SourceError::Refused(format!("npm's answer: {e}"));
     let mut packed: Vec<Packed> = serde_json::from_slice(&said).map_err(unclear)?;
     let (Some(packed), true) = (packed.pop(), packed.is_empty()) else {
-        return Err(SourceError::Refused(format!("npm gives not one package for {package}")));
+        return Err(SourceError::Refused(format!(
+            "npm gives not one package for {package}"
+        )));
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
     if !packed.filename.chars().all(plain) || packed.filename.starts_with('.') {
         let said = format!("npm wrote a file of the strange name {:?}", packed.filename);
         return Err(SourceError::Refused(said));
     }
-    Ok((means.cache.keep_file(&folder.path().join(&packed.filename))?, packed))
+    Ok((
+        means
+            .cache
+            .keep_file(&folder.path().join(&packed.filename))?,
+        packed,
+    ))
 }
 
-fn download(
-    url: &str,
-    expected: &vocab::Digest,
-    means: &Means<'_>,
-) -> Result<Kept, SourceError> {
+fn download(url: &str, expected: &vocab::Digest, means: &Means<'_>) -> Result<Kept, SourceError> {
     let folder = means.cache.scratch()?;
     let path = folder.path().join("archive");
     means.watch.begin(&format!("fetch {url}"));

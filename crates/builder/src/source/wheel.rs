@@ -18,7 +18,11 @@ pub(super) fn metadata(zip: &[u8]) -> Result<Vec<u8>, String> {
     let cut = || "the wheel is cut short or is no zip file".to_owned();
     let from = zip.len().saturating_sub(TAIL_BYTES);
     let tail = zip.get(from..).unwrap_or_default();
-    let end = tail.windows(4).rposition(|w| w == b"PK\x05\x06").ok_or_else(cut)? + from;
+    let end = tail
+        .windows(4)
+        .rposition(|w| w == b"PK\x05\x06")
+        .ok_or_else(cut)?
+        + from;
     let count = number::<2>(zip, end + 10).ok_or_else(cut)?;
     let mut at = number::<4>(zip, end + 16).ok_or_else(cut)?;
     for _ in 0..count {
@@ -72,8 +76,14 @@ fn member(
     let mut out = Vec::new();
     let read = match method {
         0 => bytes.take(METADATA_MAX_BYTES).read_to_end(&mut out),
-        8 => DeflateDecoder::new(bytes).take(METADATA_MAX_BYTES).read_to_end(&mut out),
-        other => return Err(format!("the wheel is packed by method {other}, which is not known")),
+        8 => DeflateDecoder::new(bytes)
+            .take(METADATA_MAX_BYTES)
+            .read_to_end(&mut out),
+        other => {
+            return Err(format!(
+                "the wheel is packed by method {other}, which is not known"
+            ));
+        }
     };
     if read.ok() != Some(size) {
         return Err("the wheel's METADATA has not the size that it should have".to_owned());
@@ -84,7 +94,12 @@ fn member(
 /// A little-endian number of N bytes.
 fn number<const N: usize>(zip: &[u8], at: usize) -> Option<usize> {
     let bytes = zip.get(at..at.checked_add(N)?)?;
-    Some(bytes.iter().rev().fold(0, |sum, byte| (sum << 8) | usize::from(*byte)))
+    Some(
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| (sum << 8) | usize::from(*byte)),
+    )
 }
 
 #[cfg(test)]
@@ -150,7 +165,11 @@ pub(crate) mod tests {
         let wheel = zip(&[("pkg-1.dist-info/METADATA", b"Name: pkg\n")]);
         assert!(metadata(&wheel[..wheel.len() - 30]).is_err());
         assert!(metadata(b"no zip").unwrap_err().contains("no zip file"));
-        assert!(metadata(&zip(&[("a", b"b")])).unwrap_err().contains("METADATA"));
+        assert!(
+            metadata(&zip(&[("a", b"b")]))
+                .unwrap_err()
+                .contains("METADATA")
+        );
         for at in 0..wheel.len() {
             let mut broken = wheel.clone();
             broken[at] ^= 0xff;

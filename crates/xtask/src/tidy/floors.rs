@@ -27,7 +27,7 @@ const FLOORS: &[(&str, u8)] = &[
 const APART: &[(&str, &[&str])] = &[
     ("sandbox", &["vocab"]),
     ("testkit", &["vocab"]),
-    ("xtask", &["vocab", "testkit", "builder"]),
+    ("xtask", &["vocab", "testkit"]),
     ("stories", &["vocab", "testkit"]),
 ];
 
