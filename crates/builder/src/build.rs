@@ -24,6 +24,7 @@ use crate::source::{self, Means, SourceError};
 use crate::trust::{Chain, TrustError};
 
 pub use delta::Wants;
+pub(crate) use delta::answers;
 
 /// What a build needs beside recipe and lock.
 #[derive(Debug)]

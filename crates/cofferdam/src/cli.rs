@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use bundle::{Build, Bundle, Connected, Fetching, Lock, Plan};
+pub(crate) use bundle::{Build, Bundle, Connected, Fetching, Lock, MakeImage, Plan};
 
 /// CI for networks with no way out: a git forge, a job queue and disposable, sandboxed runners.
 #[derive(Debug, Parser)]

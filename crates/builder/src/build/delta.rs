@@ -88,7 +88,7 @@ pub(super) fn wants(items: &[Item], need: Option<&Need>) -> Wants {
 }
 
 /// Whether `item` is what a job asked for.
-fn answers(item: &Item, wanted: &Wanted) -> bool {
+pub(crate) fn answers(item: &Item, wanted: &Wanted) -> bool {
     if item.kind() != wanted.kind {
         return false;
     }
@@ -120,7 +120,7 @@ fn answers(item: &Item, wanted: &Wanted) -> bool {
         }
         Item::Pypi(project) => {
             let end = name
-                .find(|c: char| "=<>!~ ".contains(c))
+                .find(|c: char| "=<>!~ [;@".contains(c))
                 .unwrap_or(name.len());
             normal(&name[..end]) == project.name
         }

@@ -35,6 +35,12 @@ pub(crate) enum Connected {
         --recipe bundles/demo.toml"
     )]
     Plan(Plan),
+    /// Make one image of a recipe as an OCI archive, to try it before it is carried
+    #[command(
+        after_help = "Example:\n  cofferdam bundle image bundles/demo.toml lab/debian-python \
+        -o debian.oci.tar && cofferdam image import debian.oci.tar"
+    )]
+    Image(MakeImage),
     /// Say what this program is, for the bundle that carries it
     #[command(hide = true)]
     About,
@@ -104,6 +110,22 @@ pub(crate) struct Plan {
     /// Leave out what this recipe has already
     #[arg(long, value_name = "FILE")]
     pub(crate) recipe: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) fetching: Fetching,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MakeImage {
+    /// The recipe
+    pub(crate) recipe: PathBuf,
+    /// The image's name there; it is one that is built from Debian packages
+    pub(crate) name: String,
+    /// The archive to write
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// The day that its files get, YYYY-MM-DD; default: today
+    #[arg(long)]
+    pub(crate) day: Option<String>,
     #[command(flatten)]
     pub(crate) fetching: Fetching,
 }

@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ::bundle::sign::{PublicKey, SecretKey};
 use ::bundle::slip::{self, Have, Need, Slip};
 use anyhow::{Context, bail};
+use builder::recipe::Want;
 use builder::{
-    BuildError, BuildOptions, Built, Cache, Chain, Lock, LockOptions, Locked, Means, Recipe, Update,
+    BuildError, BuildOptions, Built, Cache, Chain, Lock, LockOptions, Locked, Means, PlanOptions,
+    Recipe, Update,
 };
 use serde_json::{Value, json};
 use vocab::{Clock, Digest};
 
 use super::progress::Progress;
+use super::prompt;
 use crate::cli::{self, Connected, Global};
 use crate::cmd::admin;
 use crate::output;
@@ -25,6 +29,7 @@ pub(super) fn run(global: &Global, verb: Connected) -> anyhow::Result<ExitCode> 
         Connected::Lock(args) => lock(global, &args),
         Connected::Build(args) => build(global, &args),
         Connected::Plan(args) => plan(global, &args),
+        Connected::Image(args) => image(global, &args),
         Connected::About => about(),
     }
 }
@@ -109,9 +114,8 @@ fn relock(
     update: Update,
     bench: &Bench,
 ) -> anyhow::Result<Locked> {
-    let now = jiff::Timestamp::try_from(Clock::system().now()).context("the clock is off")?;
     let options = LockOptions {
-        today: now.to_zoned(jiff::tz::TimeZone::UTC).date(),
+        today: today()?,
         update,
     };
     let locked = builder::lock(recipe, before, &options, &bench.means(recipe));
@@ -261,7 +265,10 @@ fn keys(recipe: &Recipe, args: &cli::Build) -> anyhow::Result<Vec<SecretKey>> {
             .with_context(|| format!("cannot read the key {}", path.display()))?;
         if SecretKey::is_encrypted(&text) && password.is_none() {
             let what = format!("password of {}", path.display());
-            password = Some(admin::secret_input(args.password_file.as_deref(), &what)?);
+            password = Some(match args.password_file.as_deref() {
+                None if std::io::stdin().is_terminal() => prompt::password(&what)?,
+                file => admin::secret_input(file, &what)?,
+            });
         }
         let key = SecretKey::open(&text, password.as_deref())
             .with_context(|| format!("key {}", path.display()))?;
@@ -344,6 +351,68 @@ fn show_built(global: &Global, built: &Built) {
     }
 }
 
-fn plan(_: &Global, _: &cli::Plan) -> anyhow::Result<ExitCode> {
-    bail!("later")
+fn plan(global: &Global, args: &cli::Plan) -> anyhow::Result<ExitCode> {
+    let bench = Bench::new(global, &args.fetching)?;
+    let lock = match &args.recipe {
+        Some(path) => Lock::read(&Recipe::read(path)?.lock_path())?,
+        None => None,
+    };
+    let built_in = |name: &str| {
+        workflow::ActionRef::parse(name).is_ok_and(|action| runner::is_built_in(&action))
+    };
+    let options = PlanOptions {
+        lock: lock.as_ref(),
+        cache: &bench.cache,
+        built_in: &built_in,
+    };
+    let found = builder::plan(&args.repos, &options);
+    bench.progress.end();
+    let found = found?;
+    if global.json {
+        output::json(&json!({ "needs": found.needs, "problems": found.problems }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for need in &found.needs {
+        let places = need.found.join(", ");
+        if need.met {
+            output::line(&format!("# {}: there already ({places})\n", need.name));
+        } else {
+            output::line(&format!("# {}: {places}\n{}", need.name, need.lines));
+        }
+    }
+    for problem in &found.problems {
+        eprintln!("{problem}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the image of one entry as an archive, to be tried or imported by hand.
+fn image(global: &Global, args: &cli::MakeImage) -> anyhow::Result<ExitCode> {
+    let recipe = Recipe::read(&args.recipe)?;
+    let bench = Bench::new(global, &args.fetching)?;
+    let debian = recipe.entries.iter().find_map(|entry| match &entry.want {
+        Want::Oci(oci) if oci.name == args.name => oci.debian.as_ref(),
+        _ => None,
+    });
+    let debian = debian.with_context(|| {
+        let recipe = args.recipe.display();
+        format!(
+            "{recipe} builds no image called {} from Debian packages",
+            args.name
+        )
+    })?;
+    let day = args.day.as_deref().map_or_else(today, |day| {
+        day.parse()
+            .with_context(|| format!("{day:?} is no day; write YYYY-MM-DD"))
+    })?;
+    let made = builder::debian_archive(debian, &args.name, day, &args.out, &bench.means(&recipe));
+    bench.progress.end();
+    made?;
+    output::line(&format!("made {}", args.out.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn today() -> anyhow::Result<jiff::civil::Date> {
+    let now = jiff::Timestamp::try_from(Clock::system().now()).context("the clock is off")?;
+    Ok(now.to_zoned(jiff::tz::TimeZone::UTC).date())
 }

@@ -2,6 +2,7 @@
 
 mod connected;
 mod progress;
+mod prompt;
 
 use std::process::ExitCode;
 
