@@ -11,6 +11,6 @@ pub mod manifest;
 pub mod strict;
 
 pub use archive::{Archive, ArchiveError, Limits, Sink, Stored, read_archive};
-pub use image::{Image, ImageError, Layer, image_of};
+pub use image::{Image, ImageError, Layer, image_of, image_of_manifest};
 pub use layer::{Compression, LayerError, LayerReader};
 pub use manifest::{Item, Manifest};
