@@ -30,6 +30,7 @@ impl Facilities for Invented {
                 .iter()
                 .map(|l| (*l).to_owned())
                 .collect(),
+            pending: Vec::new(),
             slots: 2,
             paused: None,
         }]

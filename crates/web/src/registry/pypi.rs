@@ -212,6 +212,8 @@ fn as_json(project: &Pypi, sizes: &[u64]) -> Value {
     })
 }
 
+/// PEP 658's own word for the metadata is left out: pip 23.0, which Debian 12 has, trips over it
+/// (PEP 714).
 fn file_json(file: &PypiFile, size: u64) -> Value {
     let metadata = match file.core_metadata {
         Some(digest) => json!({ "sha256": digest.hex() }),
@@ -223,7 +225,6 @@ fn file_json(file: &PypiFile, size: u64) -> Value {
         "hashes": { "sha256": file.d.hex() },
         "size": size,
         "core-metadata": metadata,
-        "dist-info-metadata": metadata,
         "yanked": match &file.yanked {
             Some(why) if why.is_empty() => Value::Bool(true),
             Some(why) => why.as_str().into(),
