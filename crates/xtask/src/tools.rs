@@ -55,6 +55,9 @@ pub(crate) const TESTS: &[Tool] = &[
         "installs a wheel in such a job",
     ),
     tool("curl", "curl", "talks to the server as a stranger would"),
+    tool("skopeo", "skopeo", "copies images from the appliance"),
+    tool("podman", "podman", "pulls images from the appliance"),
+    tool("dockerd", "docker.io", "pulls images from the appliance"),
 ];
 
 /// What the measurements compare with.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bundle::Item;
 use bundle::manifest::{Oci, Origin, Pypi, PypiFile};
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::Store;
 use supply::testing::Draft;
 use testkit::Result;
@@ -172,4 +172,55 @@ pub(crate) fn uv() -> Result<PathBuf> {
             .arg("uv"))?;
     }
     Ok(program)
+}
+
+/// Adds an image of one small layer, which holds `word` in a file; the digest of its manifest.
+pub(crate) fn add_small_image(
+    draft: &mut Draft,
+    store: &Store,
+    (name, tag): (&str, &str),
+    word: &str,
+) -> Result<Digest> {
+    let mut tree = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(word.len() as u64);
+    header.set_mode(0o644);
+    tree.append_data(&mut header, "word", word.as_bytes())?;
+    let tree = tree.into_inner()?;
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&tree)?;
+    let packed = packed.finish()?;
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": { "type": "layers", "diff_ids": [Digest::of(&tree)] },
+    })
+    .to_string();
+    let described = |kind: &str, bytes: &[u8]| {
+        let kind = format!("application/vnd.oci.image.{kind}");
+        json!({ "mediaType": kind, "digest": Digest::of(bytes), "size": bytes.len() })
+    };
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": described("config.v1+json", config.as_bytes()),
+        "layers": [described("layer.v1.tar+gzip", &packed)],
+    })
+    .to_string();
+    let digest = draft.blob(store, manifest.as_bytes());
+    let mut blobs = vec![
+        digest,
+        draft.blob(store, config.as_bytes()),
+        draft.blob(store, &packed),
+    ];
+    blobs.sort();
+    draft.item(Item::Oci(Oci {
+        name: name.to_owned(),
+        tag: tag.to_owned(),
+        digest,
+        platform: "linux/amd64".to_owned(),
+        blobs,
+        unpacked_bytes: tree.len() as u64,
+        labels: Vec::new(),
+        source: Origin::default(),
+    }));
+    Ok(digest)
 }

@@ -91,14 +91,17 @@ pub(crate) async fn index(shelf: Shelf, asked: HeaderMap) -> Result<Response, Fa
 
 /// `GET /simple/{project}`: its address has a slash at the end.
 pub(crate) async fn to_project(
-    _shelf: Shelf,
+    shelf: Shelf,
     Path(OfProject { project }): Path<OfProject>,
-) -> Redirect {
-    to(&project)
+) -> Result<Redirect, Fault> {
+    match normal(&project) {
+        Some(name) => Ok(to(&name)),
+        None => Err(shelf.absent("pypi", &project)),
+    }
 }
 
-fn to(project: &str) -> Redirect {
-    Redirect::permanent(&format!("/simple/{}/", href::value(&normal(project))))
+fn to(name: &str) -> Redirect {
+    Redirect::permanent(&format!("/simple/{name}/"))
 }
 
 /// `GET /simple/{project}/`
@@ -107,9 +110,11 @@ pub(crate) async fn project(
     Path(OfProject { project }): Path<OfProject>,
     asked: HeaderMap,
 ) -> Result<Response, Fault> {
-    let name = normal(&project);
+    let Some(name) = normal(&project) else {
+        return Err(shelf.absent("pypi", &project));
+    };
     if name != project {
-        return Ok(to(&project).into_response());
+        return Ok(to(&name).into_response());
     }
     let Some(Item::Pypi(found)) = shelf.item(format!("pypi:{name}")).await? else {
         return Err(shelf.absent("pypi", &name));
@@ -145,8 +150,10 @@ pub(crate) async fn file(
     };
     // A project's name may hold dashes, so that only the generation tells where it ends.
     for (at, _) in own_name.match_indices('-') {
-        let key = format!("pypi:{}", normal(&own_name[..at]));
-        let Some(Item::Pypi(project)) = shelf.item(key).await? else {
+        let Some(name) = normal(&own_name[..at]) else {
+            continue;
+        };
+        let Some(Item::Pypi(project)) = shelf.item(format!("pypi:{name}")).await? else {
             continue;
         };
         let Some(file) = project
@@ -238,16 +245,26 @@ fn file_json(file: &PypiFile, size: u64) -> Value {
 }
 
 /// A project's name as addresses have it (PEP 503): lower case, runs of `-`, `_` and `.` as `-`.
-fn normal(name: &str) -> String {
+/// `None` for what cannot be a name (PEP 508).
+fn normal(name: &str) -> Option<String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let end = |c: char| c.is_ascii_alphanumeric();
+    let fine = (1..=200).contains(&name.len())
+        && name.bytes().all(plain)
+        && name.starts_with(end)
+        && name.ends_with(end);
+    if !fine {
+        return None;
+    }
     let mut out = String::with_capacity(name.len());
-    for c in name.chars().take(200) {
+    for c in name.chars() {
         match c {
             '-' | '_' | '.' if out.ends_with('-') => {}
             '-' | '_' | '.' => out.push('-'),
-            c => out.extend(c.to_lowercase()),
+            c => out.push(c.to_ascii_lowercase()),
         }
     }
-    out
+    Some(out)
 }
 
 /// The version in a file's name: the second part of a wheel's, what follows the project's name
@@ -260,7 +277,7 @@ fn version(filename: &str, project: &str) -> Option<String> {
         .iter()
         .find_map(|end| filename.strip_suffix(end))?;
     stem.match_indices('-')
-        .find(|(at, _)| normal(&stem[..*at]) == project)
+        .find(|(at, _)| normal(&stem[..*at]).as_deref() == Some(project))
         .map(|(at, _)| stem[at + 1..].to_owned())
 }
 
@@ -300,9 +317,11 @@ mod tests {
     #[test]
     fn names_are_normal_in_one_way() {
         for odd in ["Foo.Bar", "foo__bar", "FOO-_.bar"] {
-            assert_eq!(normal(odd), "foo-bar", "{odd}");
+            assert_eq!(normal(odd).as_deref(), Some("foo-bar"), "{odd}");
         }
-        assert_eq!(normal("../x"), "-/x");
+        for odd in ["", "../x", "a/b", "-a", "a.", "a\u{0}", "ä"] {
+            assert_eq!(normal(odd), None, "{odd:?}");
+        }
     }
 
     #[test]
