@@ -5,6 +5,7 @@
 //! is asked once, while the wheels are gathered; everything after that happens on loopback.
 
 mod content;
+mod door;
 mod images;
 mod jobs;
 mod packages;
