@@ -18,12 +18,14 @@ mod sealed;
 pub mod sign;
 pub mod slip;
 pub mod strict;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod version;
 pub mod volume;
 
 pub use archive::{Archive, ArchiveError, Limits, Sink, Stored, read_archive};
-pub use image::{Image, ImageError, Layer, image_of};
+pub use image::{Image, ImageError, Layer, image_of, image_of_manifest};
 pub use layer::{Compression, LayerError, LayerReader};
 pub use manifest::{Item, Manifest};
 pub use refusal::Refusal;

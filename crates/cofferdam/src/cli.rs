@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use bundle::{Build, Bundle, Connected, Fetching, Lock, MakeImage, Plan};
+pub(crate) use bundle::{
+    Build, Bundle, Connected, Fetching, Key, Keys, Lock, MakeImage, Password, Plan, Root,
+    Thresholds,
+};
 
 /// CI for networks with no way out: a git forge, a job queue and disposable, sandboxed runners.
 #[derive(Debug, Parser)]
@@ -76,7 +79,7 @@ pub(crate) enum Verb {
     /// Import and list the images that jobs run in
     #[command(subcommand)]
     Image(Image),
-    /// Make bundles on the connected side; carry them to an appliance
+    /// Make, sign and carry bundles, and keep who may sign them
     #[command(subcommand)]
     Bundle(Bundle),
     /// Look at runs, follow them, cancel, re-run

@@ -12,6 +12,7 @@ mod output;
 mod privileges;
 mod site;
 mod sse;
+mod supplying;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,8 @@ pub struct WebConfig {
     pub session_length: Duration,
     /// Which image serves a `runs-on` label. A label that is not here means the default image.
     pub labels: BTreeMap<String, String>,
+    /// Whether anybody may have what the active generation serves, without an account.
+    pub open_supply: bool,
     /// Upper bounds on what comes in.
     pub limits: WebLimits,
 }
@@ -38,6 +40,7 @@ impl Default for WebConfig {
             public_url: "http://127.0.0.1:8470".to_owned(),
             session_length: Duration::from_secs(12 * 3600),
             labels: BTreeMap::new(),
+            open_supply: false,
             limits: WebLimits::default(),
         }
     }

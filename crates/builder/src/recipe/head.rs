@@ -89,7 +89,7 @@ pub enum KeepTags {
 pub struct Sign {
     /// Folder of the trust root, from the recipe's folder.
     #[serde(default)]
-    pub root: Option<PathBuf>,
+    pub trust: Option<PathBuf>,
     /// Key files that sign, from the recipe's folder; `--key` adds to them.
     #[serde(default)]
     pub release: Vec<PathBuf>,

@@ -1,131 +1,172 @@
-//! Bundle verbs: those of the connected side here, those of the appliance beside them.
+//! The verbs of `cofferdam bundle`: keys and trust, building, and the appliance's side.
+
+mod connected;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use connected::{Build, Connected, Fetching, Lock, MakeImage, Plan};
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bundle {
     #[command(flatten)]
     Connected(Connected),
+    #[command(flatten)]
+    Keys(Keys),
+    /// Keep the site's own trust root: who may sign bundles, and how many
+    #[command(subcommand)]
+    Root(Root),
 }
 
-/// What is done where there is a network; none of it needs an appliance.
+/// Keys and signatures: the connected side, no appliance needed.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Connected {
-    /// Find out what a recipe's names stand for, and write its lock beside it
+pub(crate) enum Keys {
+    /// Make a minisign key pair: NAME.pub to give away, NAME.key to keep
+    #[command(after_help = "Examples:\n  cofferdam bundle keygen release-a\n  \
+        cofferdam bundle keygen keys/release-a --password-file password")]
+    Keygen {
+        /// Path without ending; its last part names the key
+        name: PathBuf,
+        #[command(flatten)]
+        password: Password,
+        /// Leave the key without a password: for tests and for keys on a token of their own
+        #[arg(long, conflicts_with = "password_file")]
+        no_password: bool,
+    },
+    /// Add a signature to a bundle that was built
     #[command(
-        after_help = "Examples:\n  cofferdam bundle lock bundles/demo.toml\n  \
-        cofferdam bundle lock bundles/demo.toml --update lab/debian-python\n\n\
-        A source that cannot be reached is told with its line in the recipe; the rest of the \
-        lock is written, and the code is 1."
+        after_help = "Example:\n  cofferdam bundle sign /media/usb/lab-stable-000042 --key release-b"
     )]
-    Lock(Lock),
-    /// Build a bundle: fetch what the lock names, write the folder to carry, sign it
-    #[command(
-        after_help = "Examples:\n  cofferdam bundle build bundles/demo.toml -o /media/usb \
-        --root trust --key release-a.key\n  \
-        cofferdam bundle build bundles/demo.toml -o /media/usb --have have.slip --need need.slip\n  \
-        cofferdam bundle build bundles/demo.toml -o /tmp/again --locked --offline"
-    )]
-    Build(Build),
-    /// Read workflows and print the recipe lines that the next bundle must have
-    #[command(
-        after_help = "Example:\n  cofferdam bundle plan ../tasks-app ../firmware \
-        --recipe bundles/demo.toml"
-    )]
-    Plan(Plan),
-    /// Make one image of a recipe as an OCI archive, to try it before it is carried
-    #[command(
-        after_help = "Example:\n  cofferdam bundle image bundles/demo.toml lab/debian-python \
-        -o debian.oci.tar && cofferdam image import debian.oci.tar"
-    )]
-    Image(MakeImage),
-    /// Say what this program is, for the bundle that carries it
-    #[command(hide = true)]
-    About,
+    Sign {
+        /// The bundle's folder
+        medium: PathBuf,
+        #[command(flatten)]
+        key: Key,
+    },
 }
 
+/// Where a key's password comes from.
 #[derive(Args, Debug)]
-pub(crate) struct Lock {
-    /// The recipe
-    pub(crate) recipe: PathBuf,
-    /// Resolve anew: everything, or only the entry of this name; repeat for several
-    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
-    pub(crate) update: Vec<String>,
-    #[command(flatten)]
-    pub(crate) fetching: Fetching,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Build {
-    /// The recipe
-    pub(crate) recipe: PathBuf,
-    /// Folder (such as a mounted stick) in which the bundle gets a folder of its own
-    #[arg(long, short, value_name = "DIR")]
-    pub(crate) out: PathBuf,
-    /// Secret key to sign with, NAME or NAME.key; repeat for several
-    #[arg(long, value_name = "KEY")]
-    pub(crate) key: Vec<PathBuf>,
-    /// File holding the password of the keys; else it is asked for
-    #[arg(long, value_name = "FILE")]
+pub(crate) struct Password {
+    /// File whose first line is the password; else it is asked for
+    #[arg(long)]
     pub(crate) password_file: Option<PathBuf>,
-    /// Folder of the trust root; default: `root` of the recipe's [sign]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) root: Option<PathBuf>,
-    /// Leave out what this appliance has (from `cofferdam bundle have`)
-    #[arg(long, value_name = "SLIP")]
-    pub(crate) have: Option<PathBuf>,
-    /// Say what of this is in, and carry again what is damaged (from `cofferdam bundle need`)
-    #[arg(long, value_name = "SLIP")]
-    pub(crate) need: Option<PathBuf>,
-    /// Public key of the appliance that the slips must be signed by
-    #[arg(long, value_name = "FILE")]
-    pub(crate) appliance_key: Option<PathBuf>,
-    /// The bundle's number; default: the lock's
-    #[arg(long)]
-    pub(crate) seq: Option<u64>,
-    /// Refuse to change the lock
-    #[arg(long)]
-    pub(crate) locked: bool,
-    #[command(flatten)]
-    pub(crate) fetching: Fetching,
 }
 
+/// A secret key to sign with.
 #[derive(Args, Debug)]
-pub(crate) struct Fetching {
-    /// Folder for what is fetched; default: $XDG_CACHE_HOME/cofferdam
-    #[arg(long, value_name = "DIR")]
-    pub(crate) cache: Option<PathBuf>,
-    /// Use the cache alone
+pub(crate) struct Key {
+    /// The key: the path that keygen was given, or its .key file
     #[arg(long)]
-    pub(crate) offline: bool,
+    pub(crate) key: PathBuf,
+    #[command(flatten)]
+    pub(crate) password: Password,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct Plan {
-    /// Working trees, bare repos, or folders of these
-    #[arg(required = true)]
-    pub(crate) repos: Vec<PathBuf>,
-    /// Leave out what this recipe has already
-    #[arg(long, value_name = "FILE")]
-    pub(crate) recipe: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) fetching: Fetching,
+#[derive(Debug, Subcommand)]
+pub(crate) enum Root {
+    /// Write the first statement, and sign it where a key is given
+    #[command(
+        after_help = "Examples:\n  cofferdam bundle root init --site lab --root root-a --release \
+        release-a --key root-a\n  cofferdam bundle root init --site plant --root r1 --root r2 \
+        --root r3 --release a --release b --release c\n\nWithout thresholds, most of the keys of \
+        a role must sign: 1 of 1, 2 of 2, 2 of 3, 3 of 5."
+    )]
+    Init {
+        /// Whose trust this is; the product of every bundle under it
+        #[arg(long)]
+        site: String,
+        /// Public key that may make statements; repeat for several
+        #[arg(long = "root", required = true)]
+        root: Vec<PathBuf>,
+        /// Public key that may sign bundles; repeat for several
+        #[arg(long = "release", required = true)]
+        release: Vec<PathBuf>,
+        #[command(flatten)]
+        thresholds: Thresholds,
+        #[command(flatten)]
+        folder: Folder,
+        /// Sign it with this secret key at once
+        #[arg(long)]
+        key: Option<PathBuf>,
+        #[command(flatten)]
+        password: Password,
+    },
+    /// Sign the newest statement
+    #[command(after_help = "Example:\n  cofferdam bundle root sign --key root-b")]
+    Sign {
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        key: Key,
+    },
+    /// Write the next statement: other keys, other thresholds, a channel's floor
+    #[command(
+        after_help = "Examples:\n  cofferdam bundle root rotate --add-release release-c --remove \
+        release-a\n  cofferdam bundle root rotate --floor-reset stable=15000"
+    )]
+    Rotate {
+        #[command(flatten)]
+        folder: Folder,
+        /// Public key that may sign bundles from now on; repeat for several
+        #[arg(long)]
+        add_release: Vec<PathBuf>,
+        /// Public key that may make statements from now on; repeat for several
+        #[arg(long)]
+        add_root: Vec<PathBuf>,
+        /// Name or id of a key that leaves its role; repeat for several
+        #[arg(long)]
+        remove: Vec<String>,
+        #[command(flatten)]
+        thresholds: Thresholds,
+        /// CHANNEL=NUMBER: the floor of a channel, set once when this is accepted
+        #[arg(long)]
+        floor_reset: Vec<String>,
+    },
+    /// Write the next statement without a key, which then never counts again
+    #[command(after_help = "Example:\n  cofferdam bundle root revoke release-b")]
+    Revoke {
+        #[command(flatten)]
+        folder: Folder,
+        /// Name or id of the key
+        key: String,
+        #[command(flatten)]
+        thresholds: Thresholds,
+    },
+    /// Show every statement, who signed it, and what is still missing
+    Show {
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Sign that an expired bundle may be imported all the same
+    #[command(
+        after_help = "Example:\n  cofferdam bundle root override /media/usb/lab-stable-000042 --key \
+        root-a"
+    )]
+    Override {
+        /// The bundle's folder
+        medium: PathBuf,
+        #[command(flatten)]
+        key: Key,
+    },
 }
 
+/// The folder of the statements.
 #[derive(Args, Debug)]
-pub(crate) struct MakeImage {
-    /// The recipe
-    pub(crate) recipe: PathBuf,
-    /// The image's name there; it is one that is built from Debian packages
-    pub(crate) name: String,
-    /// The archive to write
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) out: PathBuf,
-    /// The day that its files get, YYYY-MM-DD; default: today
+pub(crate) struct Folder {
+    /// Folder that holds ROOT.1.json and its successors
+    #[arg(long = "trust", default_value = "trust")]
+    pub(crate) folder: PathBuf,
+}
+
+/// How many keys of each role must sign.
+#[derive(Args, Debug)]
+pub(crate) struct Thresholds {
+    /// How many root keys must sign
     #[arg(long)]
-    pub(crate) day: Option<String>,
-    #[command(flatten)]
-    pub(crate) fetching: Fetching,
+    pub(crate) root_threshold: Option<usize>,
+    /// How many release keys must sign
+    #[arg(long)]
+    pub(crate) release_threshold: Option<usize>,
 }

@@ -213,7 +213,7 @@ pub(super) fn show_list(as_json: bool, answer: &Value, key: &str, columns: &[&st
 }
 
 /// A value that must not stand on a command line: from a file, else from standard input.
-pub(super) fn secret_input(file: Option<&Path>, what: &str) -> anyhow::Result<String> {
+fn secret_input(file: Option<&Path>, what: &str) -> anyhow::Result<String> {
     let mut text = String::new();
     match file {
         Some(path) => {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -17,10 +16,9 @@ use builder::{
 use serde_json::{Value, json};
 use vocab::{Clock, Digest};
 
+use super::keys;
 use super::progress::Progress;
-use super::prompt;
 use crate::cli::{self, Connected, Global};
-use crate::cmd::admin;
 use crate::output;
 use crate::site::MIGRATIONS;
 
@@ -186,13 +184,13 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn build(global: &Global, args: &cli::Build) -> anyhow::Result<ExitCode> {
     let recipe = Recipe::read(&args.recipe)?;
     let bench = Bench::new(global, &args.fetching)?;
-    let trust = match (&args.root, &recipe.sign.root) {
-        (Some(root), _) => root.clone(),
-        (None, Some(root)) => recipe.folder().join(root),
-        (None, None) => bail!("where is the trust root? say --root DIR, or `root` in [sign]"),
+    let trust = match (&args.trust, &recipe.sign.trust) {
+        (Some(trust), _) => trust.clone(),
+        (None, Some(trust)) => recipe.folder().join(trust),
+        (None, None) => PathBuf::from("trust"),
     };
     let trust = Chain::read(&trust)?;
-    let keys = keys(&recipe, args)?;
+    let keys = open_keys(&recipe, args)?;
     let lock = locked(&recipe, args, &bench)?;
     let signer = args.appliance_key.as_deref().map(public_key).transpose()?;
     let have: Option<(Have, Digest)> = open_slip(args.have.as_deref(), signer.as_ref())?;
@@ -247,42 +245,25 @@ fn locked(recipe: &Recipe, args: &cli::Build, bench: &Bench) -> anyhow::Result<L
 }
 
 /// Opens every key that the recipe or the command line names.
-fn keys(recipe: &Recipe, args: &cli::Build) -> anyhow::Result<Vec<SecretKey>> {
+fn open_keys(recipe: &Recipe, args: &cli::Build) -> anyhow::Result<Vec<SecretKey>> {
     let named = recipe
         .sign
         .release
         .iter()
         .map(|path| recipe.folder().join(path));
     let mut keys: Vec<SecretKey> = Vec::new();
-    let mut password = None;
     for path in named.chain(args.key.iter().cloned()) {
-        let path = if path.is_file() {
-            path
-        } else {
-            with_ending(&path, ".key")
-        };
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("cannot read the key {}", path.display()))?;
-        if SecretKey::is_encrypted(&text) && password.is_none() {
-            let what = format!("password of {}", path.display());
-            password = Some(match args.password_file.as_deref() {
-                None if std::io::stdin().is_terminal() => prompt::password(&what)?,
-                file => admin::secret_input(file, &what)?,
-            });
-        }
-        let key = SecretKey::open(&text, password.as_deref())
-            .with_context(|| format!("key {}", path.display()))?;
+        let key = keys::open(&cli::Key {
+            key: path,
+            password: cli::Password {
+                password_file: args.password.password_file.clone(),
+            },
+        })?;
         if keys.iter().all(|known| known.id() != key.id()) {
             keys.push(key);
         }
     }
     Ok(keys)
-}
-
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
 }
 
 fn public_key(path: &Path) -> anyhow::Result<PublicKey> {
