@@ -4,7 +4,6 @@ mod bench;
 mod demo;
 mod dist;
 mod image;
-mod oci;
 mod shell;
 mod suite;
 mod tidy;
@@ -71,7 +70,7 @@ fn run() -> anyhow::Result<()> {
         Task::Test => suite::run_all(&root),
         Task::Tidy => tidy::run(&root),
         Task::Dist => dist::run_task(&root),
-        Task::Image => image::ensure(&root).map(drop),
+        Task::Image => image::ensure(&root, None).map(drop),
         Task::Demo { exit, binary } => demo::run(&root, exit, binary),
         Task::Bench {
             samples,

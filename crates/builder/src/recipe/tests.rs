@@ -1,3 +1,5 @@
+//! What a recipe may say, and what is refused with its line.
+
 use std::path::Path;
 
 use super::*;
