@@ -4,6 +4,7 @@
 //! the job started with. Refuses every name that is not in it, says so, and notes it for the need
 //! slip. Invariant: nothing here looks into another generation or to the outside.
 
+pub(crate) mod actions;
 mod blob;
 pub(crate) mod files;
 mod job_door;
