@@ -11,3 +11,4 @@ mod images;
 mod jobs;
 mod packages;
 mod site;
+mod tools;
