@@ -35,12 +35,15 @@ pub(crate) struct Global {
         default_value = "/var/lib/cofferdam"
     )]
     pub(crate) data: PathBuf,
-    /// Talk to this server instead of the control socket, e.g. http://127.0.0.1:8470
+    /// Talk to this server instead of the control socket, e.g. https://forge.lab:8470
     #[arg(long, global = true, env = "COFFERDAM_SERVER")]
     pub(crate) server: Option<String>,
     /// File holding the access token for --server (or set COFFERDAM_TOKEN)
     #[arg(long, global = true)]
     pub(crate) token_file: Option<PathBuf>,
+    /// File holding the certificate of the authority to trust for --server https://…
+    #[arg(long, global = true, env = "COFFERDAM_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
     /// Print JSON instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -57,6 +60,9 @@ pub(crate) enum Verb {
         printed is the address, once ready"
     )]
     Serve(Serve),
+    /// Make sandboxes for a `serve` that has no rights of its own
+    #[command(hide = true)]
+    Launcher(Launcher),
     /// Manage users
     #[command(subcommand)]
     User(User),
@@ -86,6 +92,9 @@ pub(crate) enum Verb {
         cofferdam try --event workflow_dispatch --event-file dispatch.json"
     )]
     Try(Try),
+    /// Make, renew or show the appliance's certificate
+    #[command(subcommand)]
+    Tls(Tls),
     /// Say what this host offers for sandboxes, and what is missing
     Doctor,
     /// Run as a job on this host and list what a job could see
@@ -109,9 +118,45 @@ pub(crate) struct Serve {
     /// Address and port; port 0 takes a free one. Default: web.listen of config.toml
     #[arg(long)]
     pub(crate) listen: Option<SocketAddr>,
+    /// The socket of a `cofferdam launcher`; without it this process, as root, starts its own
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) launcher: Option<PathBuf>,
     /// Leave out every fsync: a control run that must lose data when the power is cut
     #[arg(long, hide = true)]
     pub(crate) lose_data_on_power_cut: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Launcher {
+    /// Where to listen for the appliance
+    #[arg(long, default_value = "/run/cofferdam/launcher.sock")]
+    pub(crate) socket: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tls {
+    /// Make an authority of the appliance's own and a certificate, or take the site's
+    #[command(after_help = "Examples:\n  cofferdam tls init --name forge.lab\n  \
+        cofferdam tls init --cert chain.pem --key key.pem")]
+    Init {
+        /// A name or address that clients use, besides this host's own; repeat for several
+        #[arg(long = "name")]
+        names: Vec<String>,
+        /// The site's own certificate, with what stands between it and the site's authority
+        #[arg(long, requires = "key", conflicts_with = "names")]
+        cert: Option<PathBuf>,
+        /// The key of --cert, unencrypted PEM
+        #[arg(long, requires = "cert")]
+        key: Option<PathBuf>,
+    },
+    /// Make a new certificate now; the authority stays
+    Renew {
+        /// A further name or address; repeat for several
+        #[arg(long = "name")]
+        names: Vec<String>,
+    },
+    /// Show names, end and authority
+    Show,
 }
 
 #[derive(Debug, Subcommand)]

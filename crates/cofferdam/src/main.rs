@@ -8,10 +8,13 @@ mod facilities;
 mod housekeeping;
 mod identity;
 mod local;
+mod notify;
 mod output;
 mod privileges;
 mod site;
 mod sse;
+mod tls;
+mod upkeep;
 
 use std::process::ExitCode;
 

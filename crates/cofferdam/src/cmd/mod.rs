@@ -4,8 +4,10 @@ mod admin;
 mod checks;
 mod image;
 mod init;
+mod launcher;
 mod runs;
 mod serve;
+mod tls;
 mod try_run;
 mod workflow;
 
@@ -26,6 +28,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Serve(args) => serve::run(&global, &args),
         Verb::Try(args) => try_run::run(&global, &args),
         Verb::Workflow(verb) => workflow::run(&global, verb),
+        Verb::Launcher(args) => launcher::run(&global, &args),
+        Verb::Tls(verb) => tls::run(&global, verb),
         Verb::Doctor => checks::doctor(&global),
         Verb::Inspect => checks::inspect(&global),
         Verb::Fsck => checks::fsck(&global),
