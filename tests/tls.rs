@@ -33,6 +33,16 @@ fn curl(words: &[&str]) -> Result<Output> {
         .output()?)
 }
 
+/// Git that trusts `authority` alone, whatever the environment of the tests names.
+fn git_trusting(authority: &Path, folder: &Path, words: &[&str]) -> Result<Output> {
+    let trust = format!("http.sslCAInfo={}", authority.display());
+    Ok(git::command(folder)
+        .env_remove("GIT_SSL_CAINFO")
+        .args(["-c", &trust])
+        .args(words)
+        .output()?)
+}
+
 fn text(path: &Path) -> Result<&str> {
     Ok(path.to_str().ok_or("a path is no text")?)
 }
@@ -81,8 +91,7 @@ fn another_authority_is_refused_by_every_client() -> Result {
     let token = site.appliance.user("dev", &[])?;
     site.appliance.repo(REPO, "dev")?;
     let url = format!("https://dev:{token}@{address}/{REPO}.git");
-    let trust = format!("http.sslCAInfo={}", wrong.display());
-    let refused = git::output(site.folder.path(), &["-c", &trust, "ls-remote", &url])?;
+    let refused = git_trusting(&wrong, site.folder.path(), &["ls-remote", &url])?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         !refused.status.success() && said.contains("certificate"),
@@ -110,17 +119,15 @@ fn git_pushes_and_clones_and_the_command_line_reads_with_the_authority() -> Resu
         "https://dev:{token}@{}/{REPO}.git",
         site.appliance.address()
     );
-    let trust = format!("http.sslCAInfo={}", authority.display());
     let tree = site.tree("app")?;
     tree.write("large.txt", "a line of a file\n".repeat(200_000))?;
     let commit = tree.commit("first")?;
-    let pushed = git::output(&tree.folder, &["-c", &trust, "push", &url, "HEAD:main"])?;
+    let pushed = git_trusting(&authority, &tree.folder, &["push", &url, "HEAD:main"])?;
     assert!(pushed.status.success(), "{pushed:?}");
     let clone = site.folder.path().join("clone");
-    git::run(
-        site.folder.path(),
-        &["-c", &trust, "clone", "--quiet", &url, text(&clone)?],
-    )?;
+    let words = ["clone", "--quiet", &url, text(&clone)?];
+    let cloned = git_trusting(&authority, site.folder.path(), &words)?;
+    assert!(cloned.status.success(), "{cloned:?}");
     assert_eq!(git::run(&clone, &["rev-parse", "HEAD"])?.trim(), commit);
 
     let listed = site
