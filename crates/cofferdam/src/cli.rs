@@ -51,9 +51,21 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Install this program on this host, from a medium, as a service
+    #[command(
+        after_help = "Example:\n  ./cofferdam install --from /media/usb   # asks for the root's \
+        fingerprint, which is on the paper"
+    )]
+    Install(Install),
+    /// Take the service off this host; the data stays
+    Uninstall(Uninstall),
     /// Make a data directory: database, keys, settings
     #[command(after_help = "Example:\n  cofferdam init --data /srv/cofferdam")]
-    Init,
+    Init {
+        /// The appliance's name; by default one is made up
+        #[arg(long)]
+        name: Option<String>,
+    },
     /// Serve the forge, the queue and the runners
     #[command(
         after_help = "Example:\n  cofferdam serve --listen 127.0.0.1:0   # the first line \
@@ -114,6 +126,47 @@ pub(crate) enum Verb {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Install {
+    /// The folder of the bundle to install from; it is verified before anything is done
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+    /// The fingerprint of the site's root, 64 hex digits; asked for when it is not given
+    #[arg(long, value_name = "HEX", requires = "from")]
+    pub(crate) root_fingerprint: Option<String>,
+    /// Address and port to serve; default 0.0.0.0:8470
+    #[arg(long)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A name or address that clients use; the first is what people type
+    #[arg(long = "name")]
+    pub(crate) names: Vec<String>,
+    /// The site's own certificate, instead of one by the appliance's own authority
+    #[arg(long, requires = "key", value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The key of --cert, unencrypted PEM
+    #[arg(long, requires = "cert", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Put everything in its place and start nothing
+    #[arg(long)]
+    pub(crate) no_start: bool,
+    /// Another root directory, to look at an installation
+    #[arg(long, hide = true, env = "COFFERDAM_PREFIX", default_value = "/")]
+    pub(crate) prefix: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Uninstall {
+    /// Remove the data as well; asks for the directory's name
+    #[arg(long)]
+    pub(crate) purge: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Another root directory, to look at an installation
+    #[arg(long, hide = true, env = "COFFERDAM_PREFIX", default_value = "/")]
+    pub(crate) prefix: PathBuf,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Serve {
     /// Address and port; port 0 takes a free one. Default: web.listen of config.toml
     #[arg(long)]
@@ -121,6 +174,9 @@ pub(crate) struct Serve {
     /// The socket of a `cofferdam launcher`; without it this process, as root, starts its own
     #[arg(long, value_name = "SOCKET")]
     pub(crate) launcher: Option<PathBuf>,
+    /// Leave the terminal's session, for a start in the background
+    #[arg(long, hide = true)]
+    pub(crate) own_session: bool,
     /// Leave out every fsync: a control run that must lose data when the power is cut
     #[arg(long, hide = true)]
     pub(crate) lose_data_on_power_cut: bool,
@@ -148,6 +204,9 @@ pub(crate) enum Tls {
         /// The key of --cert, unencrypted PEM
         #[arg(long, requires = "cert")]
         key: Option<PathBuf>,
+        /// Read key and certificate from standard input
+        #[arg(long, hide = true, conflicts_with_all = ["names", "cert"])]
+        stdin: bool,
     },
     /// Make a new certificate now; the authority stays
     Renew {

@@ -47,6 +47,11 @@ struct Refusal {
 }
 
 impl Client {
+    /// A client of the control socket of `data`.
+    pub(crate) fn control(data: &Path) -> Self {
+        Self(Target::Control(data.join("control.sock")))
+    }
+
     /// The client that the global flags ask for.
     pub(crate) fn from_flags(global: &Global) -> anyhow::Result<Self> {
         let Some(url) = &global.server else {

@@ -7,6 +7,7 @@ mod config;
 mod facilities;
 mod housekeeping;
 mod identity;
+mod install;
 mod local;
 mod notify;
 mod output;

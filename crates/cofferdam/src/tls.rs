@@ -115,8 +115,8 @@ pub(crate) fn renew(data: &Path, names: &[String], now: SystemTime) -> anyhow::R
     issue(data, &all, now)
 }
 
-/// Takes a certificate chain and its key that the site made.
-pub(crate) fn bring(data: &Path, chain: &Path, key: &Path) -> anyhow::Result<()> {
+/// Refuses a certificate chain and its key that could not be served; gives both as one text.
+pub(crate) fn check(chain: &Path, key: &Path) -> anyhow::Result<String> {
     let read = |path: &Path| {
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     };
@@ -129,9 +129,15 @@ pub(crate) fn bring(data: &Path, chain: &Path, key: &Path) -> anyhow::Result<()>
             key.display()
         )
     })?;
+    Ok(both)
+}
+
+/// Takes what [`check`] gave.
+pub(crate) fn bring(data: &Path, both: &str) -> anyhow::Result<()> {
+    serving::certified(both.as_bytes()).context("the certificate cannot be served")?;
     make_folder(data)?;
     let folder = folder(data);
-    write_secret(&folder.join("server.pem"), &both)?;
+    write_secret(&folder.join("server.pem"), both)?;
     for file in ["ca.key", "ca.crt", "names"] {
         match fs::remove_file(folder.join(file)) {
             Err(e) if e.kind() != ErrorKind::NotFound => {

@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
     init_tracing();
+    if args.own_session {
+        rustix::process::setsid().context("cannot leave the terminal's session")?;
+    }
     // Layers are named to the launcher, which works in another directory.
     let data = &global
         .data

@@ -1,8 +1,9 @@
 //! `cofferdam tls`: the certificate, made, renewed, shown.
 
+use std::io::Read;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use vocab::Clock;
 
 use crate::cli::{Global, Tls};
@@ -23,7 +24,12 @@ pub(super) fn run(global: &Global, verb: Tls) -> anyhow::Result<ExitCode> {
             cert: Some(cert),
             key: Some(key),
             ..
-        } => tls::bring(data, &cert, &key)?,
+        } => tls::bring(data, &tls::check(&cert, &key)?)?,
+        Tls::Init { stdin: true, .. } => {
+            let both = std::io::read_to_string(std::io::stdin().take(1 << 20))
+                .context("cannot read the certificate from standard input")?;
+            tls::bring(data, &both)?;
+        }
         Tls::Init { names, .. } => {
             let mut all = checked(names)?;
             all.extend(tls::host_names());

@@ -62,15 +62,17 @@ fn a_key_of_another_certificate_is_refused_and_the_old_one_stays() {
     let key = other.path().join("alien.key");
     fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
     let chain = folder(other.path()).join("server.pem");
-    let refused = bring(data.path(), &chain, &key).unwrap_err();
+    let refused = check(&chain, &key).unwrap_err();
     assert!(
         format!("{refused:#}").contains("do not match"),
         "{refused:#}"
     );
+    let mixed = fs::read_to_string(&key).unwrap() + &fs::read_to_string(&chain).unwrap();
+    assert!(bring(data.path(), &mixed).is_err());
     assert_eq!(served(data.path()), before);
 
     // With its own key it is taken, and renewing is the site's own work from then on.
-    bring(data.path(), &chain, &chain).unwrap();
+    bring(data.path(), &check(&chain, &chain).unwrap()).unwrap();
     assert!(!ensure(data.path(), &names(&["new.lab"]), at(NOW)).unwrap());
     assert!(renew(data.path(), &[], at(NOW)).is_err());
     assert!(authority(data.path()).is_none());
