@@ -1,6 +1,7 @@
 //! One module for each group of verbs.
 
 pub(crate) mod admin;
+mod bundle;
 mod checks;
 mod image;
 mod init;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Workflow(verb) => workflow::run(&global, verb),
         Verb::Launcher(args) => launcher::run(&global, &args),
         Verb::Tls(verb) => tls::run(&global, verb),
+        Verb::Bundle(verb) => bundle::run(&global, verb),
         Verb::Doctor => checks::doctor(&global),
         Verb::Inspect => checks::inspect(&global),
         Verb::Fsck => checks::fsck(&global),
