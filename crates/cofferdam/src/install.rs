@@ -7,6 +7,7 @@ pub(crate) mod accounts;
 pub(crate) mod background;
 pub(crate) mod confine;
 mod gate;
+pub(crate) mod look;
 pub(crate) mod place;
 mod program;
 mod ready;

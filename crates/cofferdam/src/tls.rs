@@ -305,7 +305,8 @@ fn authority_issuer(folder: &Path, now: SystemTime) -> anyhow::Result<Issuer<'st
     Ok(Issuer::new(params, key))
 }
 
-fn floor() -> SystemTime {
+/// The earliest moment that a sound clock can say.
+pub(crate) fn floor() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(FLOOR)
 }
 

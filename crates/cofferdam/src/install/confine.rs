@@ -9,6 +9,9 @@ use std::process::Command;
 
 use anyhow::Context;
 
+use sandbox::Finding;
+
+use super::look::{missing, ok};
 use super::place::{Place, put, remove};
 
 const PROFILE: &str = "/etc/apparmor.d/cofferdam";
@@ -82,52 +85,45 @@ pub(crate) fn forget(place: &Place) -> anyhow::Result<Vec<String>> {
     Ok(told)
 }
 
-/// The guards of this host, for `doctor`: name, what is so, and what to do when that is not well.
-pub(crate) fn look(place: &Place) -> Vec<(String, Result<String, (String, String)>)> {
-    let mut found = Vec::new();
+/// The guards of this host, for `doctor`.
+pub(crate) fn look(place: &Place) -> Vec<Finding> {
+    let mut rows = Vec::new();
+    let again = "run `cofferdam install` again";
     if restricts_userns(place) {
-        let name = "AppArmor profile".to_owned();
-        found.push((
-            name,
-            match place.at(PROFILE).exists() {
-                true => Ok(format!("{PROFILE} permits user namespaces")),
-                false => Err((
-                    "user namespaces are restricted and there is no profile".to_owned(),
-                    "run `cofferdam install` again".to_owned(),
-                )),
-            },
-        ));
+        let name = "AppArmor profile";
+        rows.push(match place.at(PROFILE).exists() {
+            true => ok(name, format!("{PROFILE} permits user namespaces")),
+            false => missing(
+                name,
+                "user namespaces are restricted, without a profile",
+                again,
+            ),
+        });
     }
     if has_selinux(place) {
+        let name = "SELinux label";
         let mut label = [0_u8; 256];
         let program = fs::canonicalize(place.program()).unwrap_or_else(|_| place.program());
         let length = rustix::fs::getxattr(&program, "security.selinux", &mut label).unwrap_or(0);
-        let label = String::from_utf8_lossy(&label[..length]).into_owned();
-        found.push((
-            "SELinux label".to_owned(),
-            match label.contains(":bin_t:") {
-                true => Ok(label.trim_end_matches('\0').to_owned()),
-                false => Err((
-                    format!("the program is labelled '{}'", label.trim_end_matches('\0')),
-                    "restorecon -R /opt/cofferdam (and `semanage fcontext`, as install does)"
-                        .to_owned(),
-                )),
-            },
-        ));
+        let label = String::from_utf8_lossy(&label[..length]);
+        let label = label.trim_end_matches('\0');
+        rows.push(match label.contains(":bin_t:") {
+            true => ok(name, label),
+            false => missing(
+                name,
+                format!("the program is labelled '{label}'"),
+                "restorecon -R /opt/cofferdam (after `semanage fcontext`, as install does it)",
+            ),
+        });
     }
     if place.at("/etc/fapolicyd").is_dir() {
-        found.push((
-            "fapolicyd".to_owned(),
-            match place.at(TRUST).exists() {
-                true => Ok(format!("{TRUST} names the program")),
-                false => Err((
-                    "the program is not trusted".to_owned(),
-                    "run `cofferdam install` again".to_owned(),
-                )),
-            },
-        ));
+        let name = "fapolicyd";
+        rows.push(match place.at(TRUST).exists() {
+            true => ok(name, format!("{TRUST} names the program")),
+            false => missing(name, "the program is not trusted", again),
+        });
     }
-    found
+    rows
 }
 
 fn restricts_userns(place: &Place) -> bool {
@@ -191,9 +187,10 @@ mod tests {
         let trusted = fs::read_to_string(place.at(TRUST)).unwrap();
         assert_eq!(trusted, format!("{} 5 aa\n", program.display()));
         assert!(place.at(PROFILE).exists());
-        assert!(look(&place).iter().all(|(_, found)| found.is_ok()));
+        let well = |row: &Finding| row.state == sandbox::FindingState::Ok;
+        assert_eq!(look(&place).iter().filter(|row| well(row)).count(), 2);
         forget(&place).unwrap();
         assert!(!place.at(PROFILE).exists() && !place.at(TRUST).exists());
-        assert!(look(&place).iter().all(|(_, found)| found.is_err()));
+        assert!(!look(&place).iter().any(well));
     }
 }

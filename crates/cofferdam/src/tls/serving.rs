@@ -106,10 +106,10 @@ pub(crate) fn client_config(authority: Option<&Path>) -> anyhow::Result<Arc<Clie
         let unusable = || format!("cannot use the certificates in {}", path.display());
         for found in CertificateDer::pem_file_iter(path).with_context(unusable)? {
             let found = found.with_context(unusable)?;
-            match (roots.add(found), authority) {
-                // One of a system's many may be of a form that nobody here needs.
-                (Err(error), Some(_)) => return Err(error).with_context(unusable),
-                (Err(_) | Ok(()), _) => {}
+            let added = roots.add(found);
+            // Of a system's many, one may be of a form that nobody here needs.
+            if authority.is_some() {
+                added.with_context(unusable)?;
             }
         }
     }
