@@ -57,6 +57,7 @@ fn manifest(seq: u64, mut items: Vec<Item>) -> Manifest {
         not_after: "2027-01-01".to_owned(),
         security_epoch: 0,
         min_appliance: "0.1.0".to_owned(),
+        rollback_of: None,
         audience: Vec::new(),
         root: 1,
         base: None,

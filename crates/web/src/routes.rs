@@ -105,6 +105,7 @@ routes! {
     get "/readyz" Api HealthRead Instance metrics::readyz;
     get "/metrics" Api MetricsRead Instance metrics::metrics;
     get "/assets/{*path}" Page HealthRead Instance assets::serve;
+    get "/ca.crt" Page HealthRead Instance assets::authority;
     get "/docs/api" Page HealthRead Instance pages::account::api_docs;
 
     get "/sign-in" Page SignIn Instance pages::account::sign_in_form;
