@@ -108,6 +108,10 @@ fn one(
     };
     let image = bundle::image_of_manifest(oci.digest, &size, &import::reads(store))?;
     let _alone = import::alone();
+    if store.read(|db| sql::image_of(db, &oci.digest))?.is_some() {
+        // Somebody else had begun before.
+        return Ok(Vec::new());
+    }
     let landed = import::land(store, unpack, &image)?;
     let row = import::row(store, &image, unix_ms(auditor.now()));
     store.write(|tx| {
