@@ -46,11 +46,12 @@ pub(crate) async fn info_refs(
     Query(asked): Query<Asked>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
+    let repository = find(&shelf, &named).await?;
     if asked.service() != Some(Service::UploadPack) {
-        return Err(Fault::denied("actions can be read, by git 1.6.6 or newer"));
+        return Err(Fault::denied("actions of a generation can only be read")
+            .todo("clone or fetch, with git 1.6.6 or newer"));
     }
     let protocol = git_http::protocol(&headers);
-    let repository = find(&shelf, &named).await?;
     let text = shelf
         .app
         .off(move || {
