@@ -18,7 +18,7 @@ fn add_action(draft: &mut Draft, store: &Store) -> Result {
     let folder = tempfile::tempdir()?;
     let tree = Tree::init(&folder.path().join("full"))?;
     for word in ["hello", "good day"] {
-        tree.write("action.yml", &format!("name: {word}\n"))?;
+        tree.write("action.yml", format!("name: {word}\n"))?;
         tree.commit(word)?;
     }
     git::run(&tree.folder, &["tag", "v1"])?;
