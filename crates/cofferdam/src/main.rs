@@ -7,12 +7,16 @@ mod config;
 mod facilities;
 mod housekeeping;
 mod identity;
+mod install;
 mod local;
+mod notify;
 mod output;
 mod privileges;
 mod site;
 mod sse;
 mod supplying;
+mod tls;
+mod upkeep;
 
 use std::process::ExitCode;
 

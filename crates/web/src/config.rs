@@ -15,6 +15,9 @@ pub struct WebConfig {
     pub labels: BTreeMap<String, String>,
     /// Whether anybody may have what the active generation serves, without an account.
     pub open_supply: bool,
+    /// The certificate, as PEM, of the authority that vouches for this server; none when it
+    /// serves plain HTTP, or with a certificate of the site's own.
+    pub authority: Option<String>,
     /// Upper bounds on what comes in.
     pub limits: WebLimits,
 }
@@ -41,6 +44,7 @@ impl Default for WebConfig {
             session_length: Duration::from_secs(12 * 3600),
             labels: BTreeMap::new(),
             open_supply: false,
+            authority: None,
             limits: WebLimits::default(),
         }
     }

@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use builder::{
-    BuildOptions, Built, Cache, Chain, Lock, LockOptions, Locked, Means, Recipe, Update,
-};
+use crate::{BuildOptions, Built, Cache, Chain, Lock, LockOptions, Locked, Means, Recipe, Update};
 use bundle::root::{NamedKey, Role, Statement};
 use bundle::sign::{SecretKey, generate};
 use bundle::slip::{Have, Need};
@@ -91,11 +89,11 @@ impl Site {
             folder: self.dir.path(),
             program: Path::new("/nonexistent"),
             offline,
-            watch: &builder::Silent,
+            watch: &crate::Silent,
         })
     }
 
-    pub(crate) fn try_lock(&self, update: Update) -> Result<Locked, builder::RelockError> {
+    pub(crate) fn try_lock(&self, update: Update) -> Result<Locked, crate::RelockError> {
         let recipe = self.recipe();
         let before = Lock::read(&recipe.lock_path()).unwrap();
         let options = LockOptions {
@@ -103,7 +101,7 @@ impl Site {
             update,
         };
         let locked = self.means("cache", false, |means| {
-            builder::lock(&recipe, before.as_ref(), &options, means)
+            crate::lock(&recipe, before.as_ref(), &options, means)
         })?;
         locked.lock.write(&recipe.lock_path()).unwrap();
         Ok(locked)
@@ -122,7 +120,7 @@ impl Site {
         cache: &str,
         have: Option<&(Have, Digest)>,
         need: Option<&Need>,
-    ) -> Result<Built, builder::BuildError> {
+    ) -> Result<Built, crate::BuildError> {
         let recipe = self.recipe();
         let lock = Lock::read(&recipe.lock_path()).unwrap().unwrap();
         let trust = Chain::read(&self.path("root")).unwrap();
@@ -136,7 +134,7 @@ impl Site {
             need,
         };
         self.means(cache, false, |means| {
-            builder::build(&recipe, &lock, &options, means)
+            crate::build(&recipe, &lock, &options, means)
         })
     }
 

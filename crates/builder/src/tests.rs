@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
-use builder::{BuildError, Lock, RelockError, Update};
+use crate::{BuildError, Lock, RelockError, Update};
 use bundle::manifest::ToolFormat;
 use bundle::slip::{Have, Need, Wanted};
 use bundle::{Item, Sealed, Trust};
