@@ -1,3 +1,5 @@
+//! What recipes are refused, and how their refusals read.
+
 use std::path::Path;
 
 use super::*;
