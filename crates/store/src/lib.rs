@@ -12,11 +12,13 @@ mod database;
 mod lock;
 mod migrate;
 mod sql;
+mod staging;
 
 pub use blobs::{BlobError, Blobs, sync_dir};
 pub use changes::Change;
 pub use database::{Store, StoreError, StoreOptions, Tx};
 pub use lock::{DataLock, LockError};
 pub use migrate::{MigrateError, Migrations};
+pub use staging::{Batch, Fresh, Part};
 /// What query functions take: a plain connection, which both a [`Tx`] and a reader lend.
 pub use rusqlite::Connection as Db;

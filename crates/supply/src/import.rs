@@ -94,6 +94,11 @@ pub enum ImportError {
 /// One import at a time: two would take each other's half-written layers and blobs for their own.
 static IMPORTING: Mutex<()> = Mutex::new(());
 
+/// Waits until no other import runs, and keeps others out until it is dropped.
+pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
+    IMPORTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct IntoBlobs<'a> {
     store: &'a Store,
     /// Those that this import brought, to be removed again if it fails.
@@ -134,7 +139,7 @@ pub fn import_image(
     name: &ImageName,
     stream: impl Read,
 ) -> Result<Imported, ImportError> {
-    let _alone = IMPORTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let mut sink = IntoBlobs {
         store,
         fresh: Vec::new(),

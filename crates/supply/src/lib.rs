@@ -5,6 +5,7 @@
 //! after its layers are unpacked, verified and durable; a name points at one digest.
 //! Source: design/architecture.md, "On disk".
 
+pub mod bundles;
 pub mod generation;
 mod images;
 mod import;
@@ -33,5 +34,6 @@ pub const MIGRATIONS: store::Migrations = store::Migrations {
             "0002_bundles",
             include_str!("../migrations/0002_bundles.sql"),
         ),
+        ("0004_import", include_str!("../migrations/0004_import.sql")),
     ],
 };

@@ -1,6 +1,8 @@
 //! All queries of this crate.
 
+pub(crate) mod bundles;
 pub(crate) mod generations;
+pub(crate) mod keeping;
 
 use rusqlite::{OptionalExtension, Row, params};
 use store::{Db, StoreError};

@@ -28,7 +28,8 @@ pub fn layer_dir(data: &Path, diff_id: &Digest) -> PathBuf {
 /// Removes what no image needs. Only while no import runs and no job uses a removed image: at
 /// start.
 pub fn sweep(store: &Store) -> Result<Swept, StoreError> {
-    let (blobs, diff_ids) = store.read(sql::needed)?;
+    let (_, diff_ids) = store.read(sql::needed)?;
+    let needed = store.read(|db| crate::bundles::needed(db, store))?;
     let mut swept = Swept::default();
     let layers: HashSet<String> = diff_ids.iter().map(Digest::hex).collect();
     let dir = store.dir().join("layers");
@@ -48,9 +49,12 @@ pub fn sweep(store: &Store) -> Result<Swept, StoreError> {
             }
         }
     }
-    let kept: HashSet<Digest> = blobs.into_iter().collect();
+    store
+        .blobs()
+        .sweep_parts(&needed.parts)
+        .map_err(failed(store.dir()))?;
     for digest in store.blobs().list().map_err(failed(store.dir()))? {
-        if !kept.contains(&digest) {
+        if !needed.blobs.contains(&digest) {
             store
                 .blobs()
                 .remove(&digest)

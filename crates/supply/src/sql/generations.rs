@@ -7,7 +7,7 @@ use vocab::{Digest, JobId};
 
 use crate::generation::{GenerationId, WANTS_MAX, Want};
 
-fn parsed(text: &str) -> rusqlite::Result<Item> {
+pub(crate) fn parsed(text: &str) -> rusqlite::Result<Item> {
     serde_json::from_str(text).map_err(|e| {
         rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
     })
