@@ -7,6 +7,7 @@ mod config;
 mod facilities;
 mod housekeeping;
 mod identity;
+mod intake;
 mod local;
 mod output;
 mod privileges;

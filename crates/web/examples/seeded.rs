@@ -125,10 +125,26 @@ fn open(dir: &Path, address: &str) -> Result<App> {
         host: "appliance-0001".into(),
         boot: "boot".into(),
     };
+    let store = Arc::new(Store::open(dir, &migrations, StoreOptions::default())?);
+    let auditor = Auditor::new(clock.clone(), entropy.clone(), origin);
+    let about = supply::bundles::About {
+        name: "appliance-0001".into(),
+        version: bundle::Version(0, 1, 0),
+        arch: "amd64".into(),
+        built: "2026-11-01".into(),
+    };
+    let intake = supply::bundles::Intake::new(
+        store.clone(),
+        auditor.clone(),
+        about,
+        Box::new(|_, _, _| {}),
+        Box::new(Vec::new),
+    )?;
     Ok(App::new(AppParts {
-        store: Arc::new(Store::open(dir, &migrations, StoreOptions::default())?),
+        store,
         logs: Logs::open(&dir.join("logs"))?,
-        auditor: Auditor::new(clock.clone(), entropy.clone(), origin),
+        auditor,
+        intake: Arc::new(intake),
         keys: Arc::new(access::Keys::open_or_create(dir, &entropy)?),
         unpack: Arc::new(NoUnpack),
         clock,

@@ -30,6 +30,7 @@ mod serve;
 mod state;
 mod states;
 mod stream;
+mod uses;
 mod view;
 mod words;
 

@@ -30,6 +30,8 @@ pub struct AppParts {
     pub auditor: Auditor,
     /// Keys that seal secrets.
     pub keys: Arc<access::Keys>,
+    /// The place through which bundles come in.
+    pub intake: Arc<supply::bundles::Intake>,
     /// Unpacks the layers of an image somewhere safe.
     pub unpack: Arc<dyn supply::Unpack + Send + Sync>,
     /// The clock.

@@ -84,10 +84,26 @@ fn open(dir: &Path, clock: &Clock) -> App {
         host: "test".into(),
         boot: "boot".into(),
     };
+    let store = Arc::new(store);
+    let auditor = Auditor::new(clock.clone(), entropy.clone(), origin);
+    let about = supply::bundles::About {
+        name: "test".into(),
+        version: bundle::Version(0, 1, 0),
+        arch: "amd64".into(),
+        built: "2026-11-01".into(),
+    };
+    let intake = supply::bundles::Intake::new(
+        store.clone(),
+        auditor.clone(),
+        about,
+        Box::new(|_, _, _| {}),
+        Box::new(Vec::new),
+    );
     App::new(AppParts {
-        store: Arc::new(store),
+        store,
         logs: Logs::open(&dir.join("logs")).unwrap(),
-        auditor: Auditor::new(clock.clone(), entropy.clone(), origin),
+        auditor,
+        intake: Arc::new(intake.unwrap()),
         keys: Arc::new(access::Keys::open_or_create(dir, &entropy).unwrap()),
         unpack: Arc::new(NoUnpack),
         clock: clock.clone(),

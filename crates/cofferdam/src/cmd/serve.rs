@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::facilities::Host;
 use crate::privileges::drop_privileges;
 use crate::site::Site;
-use crate::{housekeeping, identity, output};
+use crate::{housekeeping, identity, intake, output};
 
 /// How long running jobs may take to end after a request to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -107,7 +107,7 @@ async fn serve(
         name: site.name.clone(),
     });
     let launcher = launching.launcher;
-    let app = build_app(&site, &public_url, host.clone(), launcher.clone(), args);
+    let app = build_app(&site, &public_url, host.clone(), launcher.clone(), args)?;
     settle(&site, &app)?;
     housekeeping::start(&app, &site.store, &site.clock).context("cannot start housekeeping")?;
     let pool = match launcher {
@@ -162,9 +162,11 @@ fn build_app(
     host: Arc<Host>,
     launcher: Result<Arc<Launcher>, String>,
     args: &Serve,
-) -> App {
+) -> anyhow::Result<App> {
     let web = &site.config.web;
-    App::new(AppParts {
+    let intake = intake::open(site).context("cannot open the place where bundles come in")?;
+    Ok(App::new(AppParts {
+        intake: Arc::new(intake),
         store: site.store.clone(),
         logs: site.logs.clone(),
         auditor: site.auditor.clone(),
@@ -187,8 +189,9 @@ fn build_app(
                 object_bytes: web.object_max_mib << 20,
                 ..WebLimits::default()
             },
+            media: site.config.bundles.media.clone(),
         },
-    })
+    }))
 }
 
 /// Puts right what a crash left: files first, then pushes, then jobs.

@@ -117,7 +117,7 @@ pub(super) fn between(before: &[Item], after: &[Item]) -> Diff {
     diff
 }
 
-fn whole(item: &Item) -> Changed {
+pub(super) fn whole(item: &Item) -> Changed {
     let value = match item {
         Item::Oci(i) => i.digest.to_string(),
         Item::Action(i) => {

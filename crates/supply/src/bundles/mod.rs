@@ -5,6 +5,7 @@
 //! was; a generation becomes active in the one transaction that says so in the audit log, after
 //! every blob of it is durable. Source: docs/bundle-format.md, "Import".
 
+mod catalogue;
 mod commit;
 mod deep;
 mod diff;
@@ -23,6 +24,7 @@ mod tests;
 mod trust;
 mod walk;
 
+pub use catalogue::{Listed, catalogue};
 pub use deep::deep;
 pub use diff::{Changed, Diff, Move, Touched, WorkflowUse, diff};
 pub use error::BundleError;
@@ -32,9 +34,9 @@ pub(crate) use gc::needed;
 pub use history::{Entry, Undone, Unfinished, history, unfinished};
 pub use intake::{About, AfterCommit, Begun, Intake, Pins, Plan};
 pub use progress::{Bytes, Phase, Progress, Snapshot, Summary};
-pub use scrub::{Scrubbed, scrubbed};
+pub use scrub::{Scrub, Scrubbed, damaged, scrubbed};
 pub use slips::{SlipKey, Written};
-pub use trust::{fingerprint, pin, write_fingerprint};
+pub use trust::{Kept, fingerprint, pin, statements, write_fingerprint};
 
 /// Where a blob was found to be damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

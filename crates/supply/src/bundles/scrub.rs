@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use audit::{Entry, Kind, Who};
 use serde::Serialize;
@@ -45,49 +45,80 @@ pub fn scrubbed(db: &store::Db) -> Result<Scrubbed, store::StoreError> {
     keeping::scrubbed(db)
 }
 
-struct Ended<'a>(&'a Intake);
+/// Every blob that was found damaged or missing and has not come back.
+pub fn damaged(db: &store::Db) -> Result<BTreeSet<Digest>, store::StoreError> {
+    keeping::damaged(db)
+}
 
-impl Drop for Ended<'_> {
+/// A scrub that may begin to read. Dropping it ends it.
+pub struct Scrub {
+    intake: Arc<Intake>,
+    progress: Arc<Progress>,
+    who: Who,
+}
+
+impl Drop for Scrub {
     fn drop(&mut self) {
-        let mut scrubbing = self
-            .0
-            .scrubbing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *scrubbing = None;
+        *self.intake.scrub_slot() = None;
+    }
+}
+
+impl Scrub {
+    /// How it stands, readable while it runs.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    /// Reads. Long: call it on a thread that may block. How it ended is in the progress, too.
+    pub fn run(self) -> Result<Scrubbed, BundleError> {
+        let progress = self.progress.clone();
+        let ended = self.intake.scrub(&self.who, &progress);
+        drop(self);
+        match &ended {
+            Ok(_) => progress.done(None),
+            Err(error) => progress.failed(error),
+        }
+        ended
     }
 }
 
 impl Intake {
-    /// The scrub that runs now.
-    #[must_use]
-    pub fn scrubbing(&self) -> Option<Arc<Progress>> {
+    fn scrub_slot(&self) -> MutexGuard<'_, Option<Arc<Progress>>> {
         self.scrubbing
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 
-    /// Reads every blob, from where the last scrub was left. Long: call it on a thread that may
-    /// block.
-    pub fn scrub(&self, who: &Who) -> Result<Scrubbed, BundleError> {
-        let progress = Arc::new(Progress::new(name(who), unix_ms(self.auditor.now())));
-        {
-            let mut scrubbing = self
-                .scrubbing
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if let Some(other) = &*scrubbing {
-                let shown = other.snapshot();
-                return Err(BundleError::Busy {
-                    what: "a scrub".to_owned(),
-                    who: shown.who,
-                    since: super::gate::instant(shown.since_ms),
-                });
-            }
-            *scrubbing = Some(progress.clone());
+    /// The scrub that runs now.
+    #[must_use]
+    pub fn scrubbing(&self) -> Option<Arc<Progress>> {
+        self.scrub_slot().clone()
+    }
+
+    /// Begins to read every blob, from where the last scrub was left.
+    ///
+    /// Errors: `Busy` when one runs already.
+    pub fn begin_scrub(self: &Arc<Self>, who: &Who) -> Result<Scrub, BundleError> {
+        let mut scrubbing = self.scrub_slot();
+        if let Some(other) = &*scrubbing {
+            let shown = other.snapshot();
+            return Err(BundleError::Busy {
+                what: "a scrub".to_owned(),
+                who: shown.who,
+                since: super::gate::instant(shown.since_ms),
+            });
         }
-        let _ended = Ended(self);
+        let progress = Arc::new(Progress::new(name(who), unix_ms(self.auditor.now())));
+        *scrubbing = Some(progress.clone());
+        Ok(Scrub {
+            intake: Arc::clone(self),
+            progress,
+            who: who.clone(),
+        })
+    }
+
+    fn scrub(&self, who: &Who, progress: &Progress) -> Result<Scrubbed, BundleError> {
         let mut at = self.store.read(keeping::scrubbed)?;
         if at.ended_ms.is_some() || at.started_ms.is_none() {
             at = Scrubbed {
@@ -95,7 +126,7 @@ impl Intake {
                 ..Scrubbed::default()
             };
         }
-        let scrubbed = self.scrub_from(&mut at, who, &progress);
+        let scrubbed = self.scrub_from(&mut at, who, progress);
         // How far it came counts, whatever ended it.
         self.store.write(|tx| keeping::set_scrubbed(tx, &at))?;
         scrubbed?;
@@ -110,7 +141,6 @@ impl Intake {
             self.auditor.append(tx, who, entry)?;
             Ok::<_, BundleError>(())
         })?;
-        progress.done(None);
         Ok(at)
     }
 

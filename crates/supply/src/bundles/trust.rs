@@ -76,6 +76,28 @@ pub(super) fn current(db: &Db, data: &Path) -> Result<Trust, BundleError> {
         .ok_or(BundleError::NoTrust)
 }
 
+/// A root statement that was accepted here.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// What it says.
+    pub root: Root,
+    /// When it was accepted, unix milliseconds UTC.
+    pub accepted_ms: i64,
+}
+
+/// Every root statement that was accepted, oldest first; the last is in force.
+pub fn statements(db: &Db) -> Result<Vec<Kept>, BundleError> {
+    sql::roots(db)?
+        .into_iter()
+        .map(|(body, accepted_ms)| {
+            Ok(Kept {
+                root: Root::kept(body.into_bytes())?,
+                accepted_ms,
+            })
+        })
+        .collect()
+}
+
 /// Keeps the statements that a medium brought, and says what they change.
 pub(super) fn accept(
     tx: &mut Tx<'_>,

@@ -69,13 +69,10 @@ pub(crate) fn insert_root(
     Ok(())
 }
 
-/// Every root statement: number, body, when it was accepted.
-pub(crate) fn roots(db: &Db) -> Result<Vec<(u64, String, i64)>, StoreError> {
-    let mut found =
-        db.prepare("SELECT number, body, accepted_ms FROM root_statement ORDER BY number")?;
-    let rows = found.query_map([], |row| {
-        Ok((whole(row.get(0)?), row.get(1)?, row.get(2)?))
-    })?;
+/// Every root statement: body, when it was accepted.
+pub(crate) fn roots(db: &Db) -> Result<Vec<(String, i64)>, StoreError> {
+    let mut found = db.prepare("SELECT body, accepted_ms FROM root_statement ORDER BY number")?;
+    let rows = found.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
