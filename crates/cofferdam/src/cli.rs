@@ -1,13 +1,14 @@
 //! The command line: every verb, its arguments and its help.
 
 mod bundle;
+mod carried;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use bundle::{Bundle, Key, Keys, Password, Root, Thresholds};
+pub(crate) use bundle::{Bundle, Carried, Key, Keys, Password, Root, Thresholds};
 
 /// CI for networks with no way out: a git forge, a job queue and disposable, sandboxed runners.
 #[derive(Debug, Parser)]

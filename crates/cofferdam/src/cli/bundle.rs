@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use super::carried::Carried;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bundle {
     #[command(flatten)]
@@ -11,6 +13,8 @@ pub(crate) enum Bundle {
     /// Keep the site's own trust root: who may sign bundles, and how many
     #[command(subcommand)]
     Root(Root),
+    #[command(flatten)]
+    Carried(Carried),
 }
 
 /// Keys and signatures: the connected side, no appliance needed.

@@ -1,6 +1,10 @@
 //! `cofferdam bundle`: one module for each side of the gap.
 
+mod carried;
+mod import;
 mod keys;
+mod show;
+mod verify;
 mod root;
 
 use std::process::ExitCode;
@@ -11,5 +15,6 @@ pub(super) fn run(global: &Global, verb: Bundle) -> anyhow::Result<ExitCode> {
     match verb {
         Bundle::Keys(verb) => keys::run(verb, global.json),
         Bundle::Root(verb) => root::run(verb, global.json),
+        Bundle::Carried(verb) => carried::run(global, verb),
     }
 }
