@@ -19,6 +19,6 @@ pub use changes::Change;
 pub use database::{Store, StoreError, StoreOptions, Tx};
 pub use lock::{DataLock, LockError};
 pub use migrate::{MigrateError, Migrations};
-pub use staging::{Batch, Fresh, Part};
 /// What query functions take: a plain connection, which both a [`Tx`] and a reader lend.
 pub use rusqlite::Connection as Db;
+pub use staging::{Batch, Fresh, Part};

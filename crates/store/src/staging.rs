@@ -111,7 +111,10 @@ impl Batch<'_> {
     /// A new file to fill.
     pub fn fresh(&self) -> io::Result<Fresh> {
         let path = self.blobs.fresh_path();
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
         Ok(Fresh {
             file,
             path,
@@ -352,7 +355,11 @@ mod tests {
         batch.add_part(part).unwrap();
         batch.settle().unwrap();
         blobs.check(&digest).unwrap();
-        blobs.part(&Digest::of(b"x")).unwrap().write(0, b"x").unwrap();
+        blobs
+            .part(&Digest::of(b"x"))
+            .unwrap()
+            .write(0, b"x")
+            .unwrap();
         assert_eq!(blobs.sweep_parts(&BTreeSet::new()).unwrap(), 1);
     }
 
@@ -362,7 +369,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Blobs::open(dir.path(), false).unwrap();
         for name in ["tmp", "staging"] {
-            let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            let mode = fs::metadata(dir.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o700, "{name}");
         }
     }

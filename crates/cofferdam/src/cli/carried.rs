@@ -78,8 +78,10 @@ pub(crate) enum Carried {
         cancel: bool,
     },
     /// Write the slip of what is here, for a bundle that carries only the rest
-    #[command(after_help = "Examples:\n  cofferdam bundle have -o /media/usb/have.slip\n  \
-        cofferdam bundle have --show-key > slip.pub   # check the slips with it")]
+    #[command(
+        after_help = "Examples:\n  cofferdam bundle have -o /media/usb/have.slip\n  \
+        cofferdam bundle have --show-key > slip.pub   # check the slips with it"
+    )]
     Have {
         /// The file to write
         #[arg(short, long, required_unless_present = "show_key")]

@@ -19,10 +19,7 @@ const ITEM_ENTRIES: usize = 100;
 /// An entry about this bundle.
 pub(super) fn about(kind: Kind, verified: &Verified) -> Entry {
     let manifest = &verified.manifest;
-    let name = format!(
-        "{} {} {}",
-        manifest.product, manifest.channel, manifest.seq
-    );
+    let name = format!("{} {} {}", manifest.product, manifest.channel, manifest.seq);
     Entry::success(kind)
         .object("bundle", format!("bundle:{}", verified.digest.hex()), name)
         .detail("content", manifest.content.as_str())
@@ -117,7 +114,11 @@ fn tell_items(
 ) -> Result<(), BundleError> {
     let manifest = &verified.manifest;
     if !verified.override_by.is_empty() {
-        let names: Vec<&str> = verified.override_by.iter().map(|s| s.name.as_str()).collect();
+        let names: Vec<&str> = verified
+            .override_by
+            .iter()
+            .map(|s| s.name.as_str())
+            .collect();
         let entry = about(Kind::KeyQuorumOverride, verified).detail("by", names.join(", "));
         intake.auditor.append(tx, who, entry)?;
     }

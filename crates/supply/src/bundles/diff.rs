@@ -214,7 +214,8 @@ fn touched(diff: &Diff, before: &[Item], after: &[Item], uses: &[WorkflowUse]) -
             "label" => {
                 let label = by.name.to_lowercase();
                 let served = [old_labels.get(&label), new_labels.get(&label)];
-                let mut keys: Vec<&str> = served.into_iter().flatten().map(String::as_str).collect();
+                let mut keys: Vec<&str> =
+                    served.into_iter().flatten().map(String::as_str).collect();
                 keys.dedup();
                 keys.retain(|key| changes.contains_key(key));
                 keys

@@ -102,13 +102,13 @@ impl Intake {
         let mut collected = found.collected;
         for digest in &found.blobs {
             let path = store.blobs().path(digest);
-            store.blobs().remove(digest).map_err(BundleError::io(path))?;
+            store
+                .blobs()
+                .remove(digest)
+                .map_err(BundleError::io(path))?;
         }
         let failed = || BundleError::io(store.blobs().dir());
-        collected.bytes += store
-            .blobs()
-            .sweep_parts(&found.parts)
-            .map_err(failed())?;
+        collected.bytes += store.blobs().sweep_parts(&found.parts).map_err(failed())?;
         collected.bytes += store.blobs().clear_aside().map_err(failed())?;
         keep_reserve(store);
         Ok(collected)

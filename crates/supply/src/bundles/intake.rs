@@ -173,9 +173,7 @@ impl Intake {
     }
 
     fn verify(&self, sealed: &Sealed) -> Result<Verified, BundleError> {
-        let trust = self
-            .store
-            .read(|db| trust::current(db, self.store.dir()))?;
+        let trust = self.store.read(|db| trust::current(db, self.store.dir()))?;
         Ok(sealed.verify(&trust)?)
     }
 
@@ -236,9 +234,7 @@ impl Intake {
     /// Says so when the clock stands before a day that was signed.
     fn note_clock(&self) -> Result<(), BundleError> {
         let clock = gate::day(self.auditor.now());
-        let floors = self
-            .store
-            .read(|db| floors::read(db, self.store.dir()))?;
+        let floors = self.store.read(|db| floors::read(db, self.store.dir()))?;
         let floor = gate::effective_day("", &floors.day, &self.about.built);
         if clock >= floor {
             return Ok(());
@@ -294,7 +290,8 @@ impl Intake {
             rejected.untold += 1;
             return;
         }
-        let mut entry = Entry::denied(Kind::BundleRejected, error.code()).detail("why", told(error));
+        let mut entry =
+            Entry::denied(Kind::BundleRejected, error.code()).detail("why", told(error));
         if let Some(digest) = manifest {
             entry = entry.object("bundle", format!("bundle:{}", digest.hex()), "manifest");
         }

@@ -110,7 +110,10 @@ impl<'scope, 'a: 'scope> Take<'scope, 'a> {
     }
 
     fn order(&mut self, order: Order) -> Result<(), BundleError> {
-        let sent = self.orders.as_ref().is_some_and(|to| to.send(order).is_ok());
+        let sent = self
+            .orders
+            .as_ref()
+            .is_some_and(|to| to.send(order).is_ok());
         if sent { Ok(()) } else { Err(self.why()) }
     }
 

@@ -146,10 +146,7 @@ pub(super) fn accept(
 }
 
 /// The floors once `new` statements have been accepted over `floors`.
-pub(super) fn floors_after(
-    floors: &mut floors::Floors,
-    new: &[(Root, bundle::root::SealedRoot)],
-) {
+pub(super) fn floors_after(floors: &mut floors::Floors, new: &[(Root, bundle::root::SealedRoot)]) {
     for (root, _) in new {
         floors.root = floors.root.max(root.number());
         for (channel, seq) in &root.statement().floor_reset {

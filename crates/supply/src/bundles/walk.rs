@@ -150,9 +150,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<(), BundleError> {
-        self.from
-            .read_exact(buffer)
-            .map_err(|e| self.failed(e))?;
+        self.from.read_exact(buffer).map_err(|e| self.failed(e))?;
         self.at += buffer.len() as u64;
         Ok(())
     }
@@ -334,10 +332,7 @@ impl Walk<'_> {
         });
         self.damage.push(Damage {
             blob: blob.d,
-            refusal_what: format!(
-                "{which}blob {} in {} at offset {offset}",
-                blob.d, self.name
-            ),
+            refusal_what: format!("{which}blob {} in {} at offset {offset}", blob.d, self.name),
             reason: format!("its bytes hash to {got}"),
         });
     }

@@ -94,12 +94,7 @@ pub(crate) fn floors(db: &Db) -> Result<BTreeMap<String, Floor>, StoreError> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-pub(crate) fn set_floor(
-    db: &Db,
-    product: &str,
-    channel: &str,
-    seq: u64,
-) -> Result<(), StoreError> {
+pub(crate) fn set_floor(db: &Db, product: &str, channel: &str, seq: u64) -> Result<(), StoreError> {
     db.execute(
         "INSERT INTO channel_floor VALUES (?1, ?2, ?3)
          ON CONFLICT (product, channel) DO UPDATE SET seq = ?3",
@@ -123,8 +118,8 @@ pub(crate) fn generation_blobs(
     db: &Db,
     generation: GenerationId,
 ) -> Result<Vec<(Digest, u64)>, StoreError> {
-    let mut found = db
-        .prepare_cached("SELECT digest, size_bytes FROM generation_blob WHERE generation = ?1")?;
+    let mut found =
+        db.prepare_cached("SELECT digest, size_bytes FROM generation_blob WHERE generation = ?1")?;
     let rows = found.query_map([generation.0], |row| {
         Ok((digest(row, 0)?, super::count(row, 1)?))
     })?;

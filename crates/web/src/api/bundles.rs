@@ -384,7 +384,9 @@ pub(crate) async fn pin(ctx: Ctx, body: Body<Paper>) -> Result<Json<Value>, Faul
         .collect();
     let digest: Digest = format!("sha256:{}", digits.to_lowercase())
         .parse()
-        .map_err(|_| Fault::bad("a fingerprint has 64 hex digits").todo("type it from the paper"))?;
+        .map_err(|_| {
+            Fault::bad("a fingerprint has 64 hex digits").todo("type it from the paper")
+        })?;
     let (app, who) = (ctx.app.clone(), ctx.who.clone());
     let work = move || {
         bundles::pin(&app.store, &app.auditor, &who, &digest)?;

@@ -93,7 +93,11 @@ fn tell(bar: &ProgressBar, now: &Value) {
     });
 }
 
-pub(super) async fn scrub(client: &Client, cancel: bool, as_json: bool) -> anyhow::Result<ExitCode> {
+pub(super) async fn scrub(
+    client: &Client,
+    cancel: bool,
+    as_json: bool,
+) -> anyhow::Result<ExitCode> {
     if cancel {
         client.call::<Value>(Method::DELETE, SCRUB, None).await?;
         output::line("cancelled; the next scrub goes on there");

@@ -3,9 +3,9 @@
 mod carried;
 mod import;
 mod keys;
+mod root;
 mod show;
 mod verify;
-mod root;
 
 use std::process::ExitCode;
 

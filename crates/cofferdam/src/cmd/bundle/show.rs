@@ -75,7 +75,10 @@ pub(super) fn verdict(told: &Value) {
     ));
     for stray in list(told, "strays") {
         let name = stray.as_str().unwrap_or_default();
-        line(&format!("  not read   {} belongs to no bundle", plain(name)));
+        line(&format!(
+            "  not read   {} belongs to no bundle",
+            plain(name)
+        ));
     }
     let judged = &told["judged"];
     match judged["verdict"].as_str() {
@@ -128,14 +131,20 @@ fn changes(diff: &Value) {
     }));
     all.extend(rows(list(diff, "retired"), "-"));
     if all.is_empty() {
-        line(&format!("nothing changes; {} items stay", diff["unchanged"]));
+        line(&format!(
+            "nothing changes; {} items stay",
+            diff["unchanged"]
+        ));
         return;
     }
     output::table(&["", "what", "version or digest"], &all);
     line(&format!("{} items stay as they are", diff["unchanged"]));
     if !diff["program"].is_null() {
         let program = &diff["program"];
-        line(&format!("brings the program and runner {}", text(program, "value")));
+        line(&format!(
+            "brings the program and runner {}",
+            text(program, "value")
+        ));
     }
     let touched: Vec<Vec<String>> = list(diff, "touched")
         .iter()
@@ -241,7 +250,15 @@ pub(super) fn history(told: &Value) {
     if rows.is_empty() {
         line("nothing was imported yet; `cofferdam bundle import MEDIUM` does it");
     } else {
-        let head = ["generation", "state", "channel", "seq", "content", "imported", "signed by"];
+        let head = [
+            "generation",
+            "state",
+            "channel",
+            "seq",
+            "content",
+            "imported",
+            "signed by",
+        ];
         output::table(&head, &rows);
     }
     for bundle in list(told, "unfinished") {

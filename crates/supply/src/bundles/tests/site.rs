@@ -303,9 +303,7 @@ impl Here {
     pub(super) fn told(&self) -> Vec<String> {
         let lines = self
             .store
-            .read(|db| {
-                audit::list(db, &audit::Filter::default(), 1000).map_err(StoreError::from)
-            })
+            .read(|db| audit::list(db, &audit::Filter::default(), 1000).map_err(StoreError::from))
             .unwrap();
         let mut lines: Vec<String> = lines
             .iter()
