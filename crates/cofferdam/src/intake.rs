@@ -1,7 +1,10 @@
 //! The place where bundles come in, put together for this appliance.
 
+use std::sync::Arc;
+
 use bundle::Version;
 use supply::bundles::{About, BundleError, Intake};
+use supply::{Leases, Unpack};
 
 use crate::site::Site;
 
@@ -27,15 +30,42 @@ pub(crate) fn about(name: &str) -> About {
     }
 }
 
-/// Opens it over the site's store.
-pub(crate) fn open(site: &Site) -> Result<Intake, BundleError> {
+/// Opens it over the site's store. Images of a new generation are unpacked by `unpack`; what
+/// running jobs lease stays.
+pub(crate) fn open(
+    site: &Site,
+    unpack: Arc<dyn Unpack + Send + Sync>,
+    leases: Leases,
+) -> Result<Intake, BundleError> {
+    let (store, auditor) = (site.store.clone(), site.auditor.clone());
     Intake::new(
         site.store.clone(),
         site.auditor.clone(),
         about(&site.name),
-        Box::new(|_, generation, _| {
-            tracing::info!(generation = generation.0, "a generation was made active");
+        Box::new(move |who, generation, progress| {
+            let done =
+                supply::unpack_images(&store, &auditor, who, &*unpack, generation, &mut |at| {
+                    progress.unpacking(at)
+                });
+            match done {
+                Ok(done) => {
+                    for (image, reason) in done.failed {
+                        progress.notice(format!("image {image} cannot be used: {reason}"));
+                    }
+                    done.notices
+                        .into_iter()
+                        .for_each(|notice| progress.notice(notice));
+                }
+                Err(error) => {
+                    let error = anyhow::Error::from(error);
+                    tracing::error!("images of the new generation were not unpacked: {error:#}");
+                    progress.notice(
+                        "images were not unpacked; that is tried again at the next start"
+                            .to_owned(),
+                    );
+                }
+            }
         }),
-        Box::new(Vec::new),
+        Box::new(move || leases.held()),
     )
 }

@@ -13,6 +13,7 @@ mod output;
 mod privileges;
 mod site;
 mod sse;
+mod supplying;
 
 use std::process::ExitCode;
 

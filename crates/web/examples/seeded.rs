@@ -30,6 +30,7 @@ impl Facilities for Invented {
                 .iter()
                 .map(|l| (*l).to_owned())
                 .collect(),
+            pending: Vec::new(),
             slots: 2,
             paused: None,
         }]
@@ -127,25 +128,14 @@ fn open(dir: &Path, address: &str) -> Result<App> {
     };
     let store = Arc::new(Store::open(dir, &migrations, StoreOptions::default())?);
     let auditor = Auditor::new(clock.clone(), entropy.clone(), origin);
-    let about = supply::bundles::About {
-        name: "appliance-0001".into(),
-        version: bundle::Version(0, 1, 0),
-        arch: "amd64".into(),
-        built: "2026-11-01".into(),
-    };
-    let intake = supply::bundles::Intake::new(
-        store.clone(),
-        auditor.clone(),
-        about,
-        Box::new(|_, _, _| {}),
-        Box::new(Vec::new),
-    )?;
     Ok(App::new(AppParts {
+        intake: supply::testing::intake(&store, &auditor),
         store,
         logs: Logs::open(&dir.join("logs"))?,
         auditor,
-        intake: Arc::new(intake),
         keys: Arc::new(access::Keys::open_or_create(dir, &entropy)?),
+        leases: supply::Leases::default(),
+        wants: supply::Wants::default(),
         unpack: Arc::new(NoUnpack),
         clock,
         entropy,

@@ -17,6 +17,8 @@ pub struct WebConfig {
     /// Folders below which bundles may be read for somebody at the web listener, so that the API
     /// tells nothing about other files. The control socket may name any place.
     pub media: Vec<PathBuf>,
+    /// Whether anybody may have what the active generation serves, without an account.
+    pub open_supply: bool,
     /// Upper bounds on what comes in.
     pub limits: WebLimits,
 }
@@ -43,6 +45,7 @@ impl Default for WebConfig {
             session_length: Duration::from_secs(12 * 3600),
             labels: BTreeMap::new(),
             media: ["/media", "/mnt", "/run/media"].map(PathBuf::from).to_vec(),
+            open_supply: false,
             limits: WebLimits::default(),
         }
     }

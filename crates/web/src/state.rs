@@ -32,6 +32,10 @@ pub struct AppParts {
     pub keys: Arc<access::Keys>,
     /// The place through which bundles come in.
     pub intake: Arc<supply::bundles::Intake>,
+    /// Which generations running jobs use.
+    pub leases: supply::Leases,
+    /// What is asked for and not there.
+    pub wants: supply::Wants,
     /// Unpacks the layers of an image somewhere safe.
     pub unpack: Arc<dyn supply::Unpack + Send + Sync>,
     /// The clock.

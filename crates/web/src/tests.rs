@@ -86,25 +86,14 @@ fn open(dir: &Path, clock: &Clock) -> App {
     };
     let store = Arc::new(store);
     let auditor = Auditor::new(clock.clone(), entropy.clone(), origin);
-    let about = supply::bundles::About {
-        name: "test".into(),
-        version: bundle::Version(0, 1, 0),
-        arch: "amd64".into(),
-        built: "2026-11-01".into(),
-    };
-    let intake = supply::bundles::Intake::new(
-        store.clone(),
-        auditor.clone(),
-        about,
-        Box::new(|_, _, _| {}),
-        Box::new(Vec::new),
-    );
     App::new(AppParts {
+        intake: supply::testing::intake(&store, &auditor),
         store,
         logs: Logs::open(&dir.join("logs")).unwrap(),
         auditor,
-        intake: Arc::new(intake.unwrap()),
         keys: Arc::new(access::Keys::open_or_create(dir, &entropy).unwrap()),
+        leases: supply::Leases::default(),
+        wants: supply::Wants::default(),
         unpack: Arc::new(NoUnpack),
         clock: clock.clone(),
         entropy,

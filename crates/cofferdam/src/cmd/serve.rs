@@ -14,14 +14,14 @@ use runner::receipt::RunnerIdentity;
 use sandbox::{Launcher, LauncherConfig};
 use store::StoreOptions;
 use tokio::signal::unix::{SignalKind, signal};
-use web::{App, AppParts, WebConfig, WebLimits};
+use web::{App, AppParts, JobDoor, WebConfig, WebLimits};
 
 use crate::cli::{Global, Serve};
 use crate::config::Config;
 use crate::facilities::Host;
 use crate::privileges::drop_privileges;
 use crate::site::Site;
-use crate::{housekeeping, identity, intake, output};
+use crate::{housekeeping, identity, intake, output, supplying};
 
 /// How long running jobs may take to end after a request to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -110,6 +110,7 @@ async fn serve(
     let app = build_app(&site, &public_url, host.clone(), launcher.clone(), args)?;
     settle(&site, &app)?;
     housekeeping::start(&app, &site.store, &site.clock).context("cannot start housekeeping")?;
+    supplying::start(&app, &site.clock).context("cannot start what looks after the supply")?;
     let pool = match launcher {
         Ok(launcher) => Some(start_pool(
             &site,
@@ -164,7 +165,10 @@ fn build_app(
     args: &Serve,
 ) -> anyhow::Result<App> {
     let web = &site.config.web;
-    let intake = intake::open(site).context("cannot open the place where bundles come in")?;
+    let leases = supply::Leases::default();
+    let unpack = Arc::new(LayerUnpacker::new(launcher));
+    let intake = intake::open(site, unpack.clone(), leases.clone())
+        .context("cannot open the place where bundles come in")?;
     Ok(App::new(AppParts {
         intake: Arc::new(intake),
         store: site.store.clone(),
@@ -179,11 +183,14 @@ fn build_app(
             git::Durability::Full
         },
         facilities: host,
-        unpack: Arc::new(LayerUnpacker::new(launcher)),
+        leases,
+        wants: supply::Wants::default(),
+        unpack,
         config: WebConfig {
             public_url: public_url.to_owned(),
             session_length: Duration::from_secs(web.session_hours * 3600),
             labels: site.config.labels.clone(),
+            open_supply: web.open_supply,
             limits: WebLimits {
                 push_bytes: web.push_max_mib << 20,
                 object_bytes: web.object_max_mib << 20,
@@ -255,7 +262,11 @@ fn start_pool(
                 .repository(id)
                 .map_err(|e| format!("{:#}", anyhow::Error::from(e)))
         }),
+        leases: app.leases.clone(),
+        wants: app.wants.clone(),
+        aliases: Arc::new(site.config.toolcache.aliases.clone()),
     };
+    let door = JobDoor::new(app.clone(), tokio::runtime::Handle::current());
     let identity = RunnerIdentity {
         name: site.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -270,6 +281,7 @@ fn start_pool(
             logs: Arc::new(site.logs.clone()),
             executor,
             provider: Arc::new(provider),
+            endpoint: Some(Arc::new(supplying::Loopbacks(door))),
             clock: site.clock.clone(),
         })
         .context("cannot start the pool")?,

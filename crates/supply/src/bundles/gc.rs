@@ -19,6 +19,7 @@ use vocab::Digest;
 use super::BundleError;
 use super::intake::Intake;
 use crate::sql::{self, bundles, keeping};
+use crate::sweep::Unpacked;
 use crate::{GenerationId, import};
 
 /// How many generations are kept to go back to, the active one among them.
@@ -37,11 +38,15 @@ pub struct Collected {
     pub blobs: usize,
     /// Their bytes, with those of unfinished and quarantined ones.
     pub bytes: u64,
+    /// Unpacked layers of images.
+    pub layers: usize,
+    /// Unpacked repositories of actions.
+    pub actions: usize,
 }
 
 /// A transaction that was only looked at.
 enum Stopped {
-    Dry(Found),
+    Dry(Box<Found>),
     Failed(BundleError),
 }
 
@@ -61,6 +66,8 @@ struct Found {
     collected: Collected,
     blobs: Vec<Digest>,
     parts: BTreeSet<Digest>,
+    /// What was unpacked for somebody before, and what still is.
+    unpacked: (Unpacked, Unpacked),
 }
 
 impl Intake {
@@ -82,7 +89,7 @@ impl Intake {
         let found = store.write(|tx| {
             let found = self.decide(tx, who, abandon)?;
             if dry_run {
-                return Err(Stopped::Dry(found));
+                return Err(Stopped::Dry(Box::new(found)));
             }
             let entry = Entry::success(Kind::GcRun)
                 .detail("generations", found.collected.generations)
@@ -110,6 +117,10 @@ impl Intake {
         let failed = || BundleError::io(store.blobs().dir());
         collected.bytes += store.blobs().sweep_parts(&found.parts).map_err(failed())?;
         collected.bytes += store.blobs().clear_aside().map_err(failed())?;
+        let (before, after) = &found.unpacked;
+        (collected.layers, collected.actions) = before
+            .remove_all_but(store.dir(), after)
+            .map_err(BundleError::io(store.dir()))?;
         keep_reserve(store);
         Ok(collected)
     }
@@ -124,7 +135,11 @@ impl Intake {
                 self.auditor.append(tx, who, entry)?;
             }
         }
+        // Layers of an image that somebody removed stay until the next start: a job may run in it.
+        let before = Unpacked::needed(tx)?;
         collected.generations = let_go_of_old(tx, self)?;
+        sql::forget_unneeded(tx).map_err(StoreError::from)?;
+        let after = Unpacked::needed(tx)?;
         let needed = needed(tx, &self.store)?;
         let blobs = self.store.blobs();
         let all = blobs.list().map_err(BundleError::io(blobs.dir()))?;
@@ -138,6 +153,7 @@ impl Intake {
             collected,
             blobs: gone,
             parts: needed.parts,
+            unpacked: (before, after),
         })
     }
 }

@@ -196,8 +196,8 @@ impl Intake {
     ) -> Result<Begun, BundleError> {
         let claim = self.claim("an import", who)?;
         *lock(&self.last) = Some(claim.progress.clone());
-        let begun = self.open(place, quorum_override);
-        match begun {
+        let mut digest = None;
+        match self.open(place, quorum_override, &mut digest) {
             Ok((sealed, verified, judged)) => {
                 claim.progress.about(summary(&verified));
                 Ok(Begun {
@@ -208,9 +208,9 @@ impl Intake {
                     who: who.clone(),
                 })
             }
-            Err((error, manifest)) => {
+            Err(error) => {
                 claim.progress.failed(&error);
-                self.reject(who, &error, manifest.as_ref());
+                self.reject(who, &error, digest.as_ref());
                 Err(error)
             }
         }
@@ -220,14 +220,13 @@ impl Intake {
         &self,
         place: &Path,
         quorum_override: bool,
-    ) -> Result<(Sealed, Verified, Judged), (BundleError, Option<Digest>)> {
-        let sealed = Sealed::open(place).map_err(|e| (e.into(), None))?;
-        let digest = Some(sealed.digest());
-        let verified = self.verify(&sealed).map_err(|e| (e, digest))?;
-        self.note_clock().map_err(|e| (e, digest))?;
-        let judged = self
-            .judge(&verified, quorum_override)
-            .map_err(|e| (e, digest))?;
+        digest: &mut Option<Digest>,
+    ) -> Result<(Sealed, Verified, Judged), BundleError> {
+        let sealed = Sealed::open(place)?;
+        *digest = Some(sealed.digest());
+        let verified = self.verify(&sealed)?;
+        self.note_clock()?;
+        let judged = self.judge(&verified, quorum_override)?;
         Ok((sealed, verified, judged))
     }
 

@@ -245,8 +245,15 @@ impl Progress {
         self.blobs.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn notice(&self, text: String) {
+    /// Says something that is shown at the end.
+    pub fn notice(&self, text: String) {
         self.change(|state| state.shown.notices.push(text));
+    }
+
+    /// An image is being unpacked.
+    pub fn unpacking(&self, at: &crate::Unpacking<'_>) {
+        let words = format!("{} ({} of {})", at.image, at.number, at.of);
+        self.phase(Phase::Unpacking, &words);
     }
 
     pub(super) fn done(&self, generation: Option<i64>) {

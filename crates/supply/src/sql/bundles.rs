@@ -164,13 +164,13 @@ pub struct BundleRow {
 
 /// Who signed a bundle: what is shown, and what proves it.
 #[derive(Clone, Debug, Default, Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Signed {
     /// Who, by the root statement.
     pub signers: Vec<bundle::Signer>,
     /// What they signed beside the manifest.
     pub comment: String,
     /// Root keys that overrode the expiry.
-    #[serde(default)]
     pub override_by: Vec<bundle::Signer>,
     /// File name and text of each signature, as they came.
     pub signatures: Vec<(String, String)>,
