@@ -145,9 +145,15 @@ fn a_plan_names_what_workflows_need_and_where() -> Result {
     tree.write(
         ".github/workflows/more.yml",
         "on: push\njobs:\n  a:\n    runs-on: ${{ matrix.os }}\n    strategy:\n      matrix:\n        \
-         os: [ubuntu-latest, big]\n    container: postgres:16\n    steps:\n      \
+         os: [ubuntu-latest, big]\n    steps:\n      \
          - uses: actions/setup-node@v4\n        with:\n          node-version: 20.x\n      \
          - uses: ./act\n      - run: |\n          pip install -q ruff 'pytest>=8'\n",
+    )?;
+    // A job in a container cannot run here yet; what it needs is told all the same.
+    tree.write(
+        ".github/workflows/boxed.yml",
+        "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    container: postgres:16\n    steps: \
+         [{ run: ls }]\n",
     )?;
     tree.write(
         "act/action.yml",
@@ -168,7 +174,12 @@ fn a_plan_names_what_workflows_need_and_where() -> Result {
     let more = "app/.github/workflows/more.yml";
     for (kind, name, met, place) in [
         ("label", "big", false, format!("{more}:4")),
-        ("oci", "postgres:16", false, format!("{more}:8")),
+        (
+            "oci",
+            "postgres:16",
+            false,
+            "app/.github/workflows/boxed.yml:5".to_owned(),
+        ),
         (
             "action",
             "actions/checkout@v4",
@@ -181,8 +192,8 @@ fn a_plan_names_what_workflows_need_and_where() -> Result {
             false,
             "app/act/action.yml:4".to_owned(),
         ),
-        ("toolcache", "node@20.x", false, format!("{more}:10")),
-        ("pypi", "pytest>=8", false, format!("{more}:15")),
+        ("toolcache", "node@20.x", false, format!("{more}:9")),
+        ("pypi", "pytest>=8", false, format!("{more}:14")),
         (
             "pypi",
             "flask==3.1",

@@ -25,6 +25,3 @@ pub use resolve::{Failure, LockOptions, Locked, RelockError, Update, lock};
 pub use source::{Means, SourceError, debian_archive};
 pub use trust::{Chain, TrustError};
 pub use watch::{Silent, Watch};
-
-#[cfg(test)]
-mod tests;

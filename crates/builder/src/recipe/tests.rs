@@ -1,4 +1,4 @@
-//! What a recipe may say, and what is refused with its line.
+//! What recipes are refused, and how their refusals read.
 
 use std::path::Path;
 

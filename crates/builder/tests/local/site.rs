@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{BuildOptions, Built, Cache, Chain, Lock, LockOptions, Locked, Means, Recipe, Update};
+use builder::{
+    BuildOptions, Built, Cache, Chain, Lock, LockOptions, Locked, Means, Recipe, Update,
+};
 use bundle::root::{NamedKey, Role, Statement};
 use bundle::sign::{SecretKey, generate};
 use bundle::slip::{Have, Need};
@@ -89,11 +91,11 @@ impl Site {
             folder: self.dir.path(),
             program: Path::new("/nonexistent"),
             offline,
-            watch: &crate::Silent,
+            watch: &builder::Silent,
         })
     }
 
-    pub(crate) fn try_lock(&self, update: Update) -> Result<Locked, crate::RelockError> {
+    pub(crate) fn try_lock(&self, update: Update) -> Result<Locked, builder::RelockError> {
         let recipe = self.recipe();
         let before = Lock::read(&recipe.lock_path()).unwrap();
         let options = LockOptions {
@@ -101,7 +103,7 @@ impl Site {
             update,
         };
         let locked = self.means("cache", false, |means| {
-            crate::lock(&recipe, before.as_ref(), &options, means)
+            builder::lock(&recipe, before.as_ref(), &options, means)
         })?;
         locked.lock.write(&recipe.lock_path()).unwrap();
         Ok(locked)
@@ -120,7 +122,7 @@ impl Site {
         cache: &str,
         have: Option<&(Have, Digest)>,
         need: Option<&Need>,
-    ) -> Result<Built, crate::BuildError> {
+    ) -> Result<Built, builder::BuildError> {
         let recipe = self.recipe();
         let lock = Lock::read(&recipe.lock_path()).unwrap().unwrap();
         let trust = Chain::read(&self.path("root")).unwrap();
@@ -134,7 +136,7 @@ impl Site {
             need,
         };
         self.means(cache, false, |means| {
-            crate::build(&recipe, &lock, &options, means)
+            builder::build(&recipe, &lock, &options, means)
         })
     }
 

@@ -1,17 +1,15 @@
 //! Recipes of what lies on this host: locked, built, built again, carried as a delta.
 
-mod site;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::{BuildError, Lock, RelockError, Update};
+use crate::site::{Site, files, run, wheel};
+use builder::{BuildError, Lock, RelockError, Update};
 use bundle::manifest::ToolFormat;
 use bundle::slip::{Have, Need, Wanted};
 use bundle::{Item, Sealed, Trust};
-use site::{Site, files, run, wheel};
 use vocab::Digest;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
