@@ -1,8 +1,8 @@
 //! Goes through one volume, entry by entry: what is read is compared with what must stand there.
 //!
 //! No tar is parsed. Every byte of content that is wanted is read once, and hashed in the buffer
-//! that is handed on; every other byte must be the only one that is legal there. Blobs that nobody
-//! wants are passed over. Damage to a blob's content is noted and the walk goes on; anything else
+//! that is handed on; every other byte must be the only one that is legal there. Entries that nobody
+//! wants are passed over unread. Damage to a blob's content is noted and the walk goes on; anything else
 //! ends it.
 
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use bundle::manifest::{Blob, CHUNK_BYTES, Manifest};
-use bundle::volume::{Place, padded, places, segment_bytes};
+use bundle::volume::{BLOCK, Place, padded, places, segment_bytes};
 use bundle::{Refusal, open_plain};
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest as _, Sha256};
@@ -21,6 +21,9 @@ use super::progress::Progress;
 
 /// What is read at once.
 pub(super) const BUFFER_BYTES: usize = 1 << 20;
+
+/// What is read ahead for headers and small blobs; more would be read in vain before a gap.
+const AHEAD_BYTES: usize = 128 << 10;
 
 /// Which parts of a blob are wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -116,14 +119,13 @@ pub(super) fn walk(
     let mut walk = Walk {
         name: &volume.name,
         size: volume.size,
-        from: BufReader::with_capacity(BUFFER_BYTES, file),
+        from: BufReader::with_capacity(AHEAD_BYTES, file),
         at: 0,
         damage: Vec::new(),
         progress,
     };
     for place in places(manifest, index) {
         progress.check()?;
-        walk.header(&place)?;
         match place.blob {
             None => walk.label(&place)?,
             Some((number, segment)) => {
@@ -198,6 +200,7 @@ impl Walk<'_> {
     }
 
     fn label(&mut self, place: &Place) -> Result<(), BundleError> {
+        self.header(place)?;
         let expected = place.content.as_deref().unwrap_or_default();
         let mut found = vec![0; expected.len()];
         let at = self.at;
@@ -235,9 +238,14 @@ impl Walk<'_> {
         place: &Place,
         taker: &mut dyn Taker,
     ) -> Result<(), BundleError> {
+        let wanted = taker.wants(blob)?;
+        if wanted == Wanted::Nothing {
+            return self.skip(BLOCK + padded(place.size));
+        }
+        self.header(place)?;
         let start = self.at;
-        match taker.wants(blob)? {
-            Wanted::Nothing => return self.skip(padded(place.size)),
+        match wanted {
+            Wanted::Nothing => {}
             Wanted::Whole => self.whole(blob, taker)?,
             Wanted::Chunks(have) => self.chunks(blob, segment, &have, taker)?,
         }
