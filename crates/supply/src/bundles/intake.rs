@@ -513,7 +513,6 @@ impl Begun {
         let bytes: u64 = missing.iter().map(|blob| blob.n).sum();
         progress.reads(bytes, missing.len() as u64);
         let watch = Stopwatch::start();
-        let mut damage: Vec<Damage> = Vec::new();
         let mut absent = Vec::new();
         let walked = std::thread::scope(|scope| {
             let mut take = Take::start(scope, intake.store.blobs(), progress);
@@ -521,9 +520,7 @@ impl Begun {
                 let name = &manifest.volumes[index as usize - 1].name;
                 progress.phase(Phase::Staging, name);
                 match walk::open(&self.sealed.dir, manifest, index)? {
-                    Some(file) => {
-                        damage.extend(walk::walk(file, manifest, index, &mut take, progress)?);
-                    }
+                    Some(file) => walk::walk(file, manifest, index, &mut take, progress)?,
                     None => absent.push(name.clone()),
                 }
             }
@@ -537,17 +534,18 @@ impl Begun {
             .map(|blob| blob.d)
             .collect();
         let written = if walked.is_ok() { missing_bytes } else { 0 };
+        let damage: &[Damage] = walked.as_ref().map_or(&[], |taken| &taken.damage);
         intake.store.write(|tx| {
             sql::add_staged(tx, bundle, written, if written > 0 { ms } else { 0 })?;
             for blob in &came {
                 keeping::forget_damage(tx, blob)?;
             }
-            for bad in &damage {
+            for bad in damage {
                 keeping::note_damage(tx, &bad.blob, Found::Medium, now_ms)?;
             }
             Ok::<_, BundleError>(())
         })?;
-        walked?;
+        let damage = walked?.damage;
         if let Some(first) = damage.first() {
             return Err(first.refusal(damage.len() - 1).into());
         }

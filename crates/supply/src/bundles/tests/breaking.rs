@@ -79,7 +79,7 @@ fn t35_of_a_large_blob_at_most_one_chunk_is_read_again() {
     const CHUNK: u64 = 64 << 20;
     let mut lab = Lab::new();
     lab.limit = 4_000_000_000;
-    let big = noise(1, (5 * CHUNK / 2) as usize);
+    let big = noise(1, usize::try_from(5 * CHUNK / 2).unwrap());
     let files: &[(&str, &[u8])] = &[("big", &big)];
     let dir = lab.good(1, files);
     let (data, mount) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -105,7 +105,7 @@ fn t35_of_a_large_blob_at_most_one_chunk_is_read_again() {
     let path = dir.join("vol-0001-of-0001.tar");
     let good = fs::read(&path).unwrap();
     let mut bad = good.clone();
-    bad[1536 + CHUNK as usize + 7] ^= 1;
+    bad[1536 + usize::try_from(CHUNK).unwrap() + 7] ^= 1;
     fs::write(&path, &bad).unwrap();
     let error = here.import(&dir).unwrap_err();
     assert_eq!(error.code(), "E_HASH");

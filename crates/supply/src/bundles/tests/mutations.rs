@@ -90,7 +90,9 @@ fn files_of(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 fn no_mutation_of_a_valid_bundle_is_taken() {
     let count: usize = std::env::var("COFFERDAM_MUTATIONS").map_or(1000, |n| n.parse().unwrap());
     let lab = Lab::new();
-    let contents: Vec<Vec<u8>> = (0..8).map(|n| noise(n, 700 * n as usize)).collect();
+    let contents: Vec<Vec<u8>> = (0..8)
+        .map(|n: u8| noise(n.into(), 700 * usize::from(n)))
+        .collect();
     let names: Vec<String> = (0..8).map(|n| format!("f{n}")).collect();
     let files: Vec<(&str, &[u8])> = names
         .iter()
