@@ -15,4 +15,5 @@ mod pages;
 mod power_cut;
 mod serving;
 mod static_binary;
+mod tls;
 mod workflows;

@@ -33,6 +33,9 @@ pub(crate) struct Config {
 pub(crate) struct Web {
     /// Address and port to listen on; port 0 takes a free one.
     pub(crate) listen: SocketAddr,
+    /// Whether it speaks TLS, with the certificate in `DATA/keys/tls`. By default it does when
+    /// there is one; without one it listens on loopback only.
+    pub(crate) tls: Option<bool>,
     /// What pages and clone addresses begin with; by default the address that was bound.
     pub(crate) public_url: Option<String>,
     /// How long a browser session lasts, in hours.
@@ -59,6 +62,8 @@ pub(crate) struct Toolcache {
 pub(crate) struct Runner {
     /// Jobs at a time; 0 takes the number of processors.
     pub(crate) slots: usize,
+    /// First of the host ids that jobs run under; by default 1879048192.
+    pub(crate) first_id: Option<u32>,
     /// Sandboxes kept ready.
     pub(crate) warm: usize,
     /// Memory of one job, its files in the sandbox included, in MiB.
@@ -97,6 +102,7 @@ impl Default for Web {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8470)),
+            tls: None,
             public_url: None,
             session_hours: 12,
             push_max_mib: 2048,
@@ -110,6 +116,7 @@ impl Default for Runner {
     fn default() -> Self {
         Self {
             slots: 0,
+            first_id: None,
             warm: 2,
             memory_mib: 2048,
             disk_mib: 1536,
@@ -136,6 +143,7 @@ pub(crate) const TEMPLATE: &str = "\
 
 [web]
 # listen = \"127.0.0.1:8470\"      # address and port; port 0 takes a free one
+# tls = true                     # default: whether `cofferdam tls init` was done
 # public_url = \"http://…\"        # what clone addresses begin with; default: the bound address
 # session_hours = 12
 # push_max_mib = 2048
@@ -144,6 +152,7 @@ pub(crate) const TEMPLATE: &str = "\
 
 [runner]
 # slots = 0                      # jobs at a time; 0: one per processor
+# first_id = 1879048192          # first of the 65536 host ids for each slot
 # warm = 2                       # sandboxes kept ready
 # memory_mib = 2048              # of one job
 # disk_mib = 1536                # what a job may write

@@ -7,13 +7,17 @@ mod config;
 mod facilities;
 mod housekeeping;
 mod identity;
+mod install;
 mod intake;
 mod local;
+mod notify;
 mod output;
 mod privileges;
 mod site;
 mod sse;
 mod supplying;
+mod tls;
+mod upkeep;
 
 use std::process::ExitCode;
 

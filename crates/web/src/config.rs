@@ -19,6 +19,9 @@ pub struct WebConfig {
     pub media: Vec<PathBuf>,
     /// Whether anybody may have what the active generation serves, without an account.
     pub open_supply: bool,
+    /// The certificate, as PEM, of the authority that vouches for this server; none when it
+    /// serves plain HTTP, or with a certificate of the site's own.
+    pub authority: Option<String>,
     /// Upper bounds on what comes in.
     pub limits: WebLimits,
 }
@@ -46,6 +49,7 @@ impl Default for WebConfig {
             labels: BTreeMap::new(),
             media: ["/media", "/mnt", "/run/media"].map(PathBuf::from).to_vec(),
             open_supply: false,
+            authority: None,
             limits: WebLimits::default(),
         }
     }

@@ -31,6 +31,7 @@ mod serve;
 mod state;
 mod states;
 mod stream;
+mod tls;
 mod uses;
 mod view;
 mod words;
@@ -40,7 +41,7 @@ pub use facilities::{Facilities, Fact, NoFacilities, Slot, SlotState};
 pub use push::{RecordError, Recovered, recover};
 pub use registry::{JobDoor, Seat, Serving};
 pub use routes::{control_router, router};
-pub use serve::{serve, serve_control};
+pub use serve::{serve, serve_control, serve_tls};
 pub use state::{App, AppParts};
 
 #[cfg(test)]

@@ -62,6 +62,18 @@ pub(crate) const TESTS: &[Tool] = &[
     tool("dockerd", "docker.io", "pulls images from the appliance"),
 ];
 
+/// What the booted hosts need beyond the demonstration.
+pub(crate) const HOSTS: &[Tool] = &[
+    tool(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "emulates the machines",
+    ),
+    tool("mke2fs", "e2fsprogs", "makes their disks"),
+    tool("mkfs.vfat", "dosfstools", "makes the sticks"),
+    tool("mcopy", "mtools", "fills the sticks"),
+];
+
 /// What the measurements compare with.
 pub(crate) const BENCH: &[Tool] = &[tool("crun", "crun", "is measured beside our sandbox")];
 

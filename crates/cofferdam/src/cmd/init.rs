@@ -9,10 +9,10 @@ use crate::cli::Global;
 use crate::output;
 use crate::site::{Site, prepare};
 
-pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
+pub(super) fn run(global: &Global, name: Option<&str>) -> anyhow::Result<ExitCode> {
     let data = &global.data;
     let known = data.join("name").exists();
-    prepare(data)?;
+    prepare(data, name)?;
     let site = Site::open(data, StoreOptions::default())?;
     SlipKey::open_or_create(&data.join("keys"))?;
     if global.json {
