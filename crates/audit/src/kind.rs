@@ -126,6 +126,7 @@ kinds! {
         BundleVerified = "bundle.verified" 2,
         BundleRejected = "bundle.rejected" 3,
         BundleStaged = "bundle.staged" 2,
+        BundleApproved = "bundle.approved" 3,
         BundleCommitted = "bundle.committed" 3,
         BundleResumed = "bundle.resumed" 2,
         BundleAborted = "bundle.aborted" 2,

@@ -85,12 +85,15 @@ pub(crate) struct Bundles {
     /// Folders below which the web pages and the API may read media; the command line on the
     /// appliance may name any place.
     pub(crate) media: Vec<PathBuf>,
+    /// Whether an import takes two persons: the second one runs the same import again.
+    pub(crate) two_persons: bool,
 }
 
 impl Default for Bundles {
     fn default() -> Self {
         Self {
             media: ["/media", "/mnt", "/run/media"].map(PathBuf::from).to_vec(),
+            two_persons: false,
         }
     }
 }
@@ -159,6 +162,7 @@ pub(crate) const TEMPLATE: &str = "\
 
 [bundles]
 # media = [\"/media\", \"/mnt\", \"/run/media\"]   # where pages may read bundles from
+# two_persons = false            # an import takes two: the second runs the same import again
 
 # Which image serves a `runs-on` label. Without a line here, every common label
 # (ubuntu-latest, self-hosted, linux, x64, …) means the image that was imported first.

@@ -15,7 +15,7 @@ const BUILT: &str = match option_env!("COFFERDAM_BUILD_DAY") {
 };
 
 /// What this program is, as far as a bundle asks.
-pub(crate) fn about(name: &str) -> About {
+pub(crate) fn about(name: &str, two_persons: bool) -> About {
     About {
         name: name.to_owned(),
         version: Version::parse(env!("CARGO_PKG_VERSION"))
@@ -27,6 +27,7 @@ pub(crate) fn about(name: &str) -> About {
         }
         .to_owned(),
         built: BUILT.to_owned(),
+        two_persons,
     }
 }
 
@@ -41,7 +42,7 @@ pub(crate) fn open(
     Intake::new(
         site.store.clone(),
         site.auditor.clone(),
-        about(&site.name),
+        about(&site.name, site.config.bundles.two_persons),
         Box::new(move |who, generation, progress| {
             let done =
                 supply::unpack_images(&store, &auditor, who, &*unpack, generation, &mut |at| {

@@ -1,6 +1,8 @@
 -- How long the payload of a bundle took to write, for the estimates of later imports.
 ALTER TABLE bundle ADD COLUMN staged_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE bundle ADD COLUMN staged_ms INTEGER NOT NULL DEFAULT 0;
+-- Who brought it to the state ready; where two persons are asked for, another one commits it.
+ALTER TABLE bundle ADD COLUMN staged_by TEXT NOT NULL DEFAULT '';
 
 -- Blobs that were found damaged or missing and have not come back: the need slip names them.
 CREATE TABLE damaged (

@@ -21,6 +21,7 @@ pub fn intake(store: &Arc<Store>, auditor: &Auditor) -> Arc<Intake> {
         version: bundle::Version(0, 1, 0),
         arch: "amd64".to_owned(),
         built: "2026-11-01".to_owned(),
+        two_persons: false,
     };
     let (after, pins) = (Box::new(|_: &_, _, _: &_| {}), Box::new(Vec::new));
     let made = Intake::new(store.clone(), auditor.clone(), about, after, pins);

@@ -3,6 +3,7 @@
 
 pub mod appliance;
 pub mod browser;
+pub mod fickle;
 pub mod forgetful;
 pub mod git;
 pub mod http;

@@ -31,6 +31,7 @@ pub(super) fn commit(
     who: &Who,
     verified: &Verified,
     bundle: i64,
+    brought_by: Option<&str>,
 ) -> Result<GenerationId, BundleError> {
     let store = &intake.store;
     let manifest = &verified.manifest;
@@ -64,6 +65,10 @@ pub(super) fn commit(
             intake.auditor.append(tx, who, entry)?;
         }
         gc::let_go_of_old(tx, intake)?;
+        if let Some(by) = brought_by {
+            let entry = about(Kind::BundleApproved, verified).detail("brought_by", by);
+            intake.auditor.append(tx, who, entry)?;
+        }
         let mut entry = about(Kind::BundleCommitted, verified)
             .detail("generation", id.0)
             .detail("manifest", verified.digest.to_string())

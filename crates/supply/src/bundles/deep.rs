@@ -7,7 +7,7 @@ use vocab::Digest;
 
 use super::BundleError;
 use super::progress::{Phase, Progress};
-use super::walk::{self, BUFFER_BYTES, Damage, Taker, Wanted};
+use super::walk::{self, BUFFER_BYTES, Damage, Piece, Taker, Wanted};
 
 /// Compares every volume of the medium with what was signed, byte by byte. All volumes must be
 /// there.
@@ -17,19 +17,20 @@ pub fn deep(sealed: &Sealed, verified: &Verified, progress: &Progress) -> Result
     progress.reads(bytes, manifest.blobs.len() as u64);
     let mut whole = Whole {
         buffer: Vec::with_capacity(BUFFER_BYTES),
+        hash: Sha256::new(),
+        damage: Vec::new(),
         large: None,
         progress,
     };
-    let mut damage: Vec<Damage> = Vec::new();
     for (volume, index) in manifest.volumes.iter().zip(1u32..) {
         progress.phase(Phase::Checking, &volume.name);
         let file = walk::open(&sealed.dir, manifest, index)?.ok_or_else(|| Refusal::NoVolume {
             volume: volume.name.clone(),
         })?;
-        damage.extend(walk::walk(file, manifest, index, &mut whole, progress)?);
+        walk::walk(file, manifest, index, &mut whole, progress)?;
     }
-    match damage.first() {
-        Some(first) => Err(first.refusal(damage.len() - 1).into()),
+    match whole.damage.first() {
+        Some(first) => Err(first.refusal(whole.damage.len() - 1).into()),
         None => {
             progress.done(None);
             Ok(())
@@ -39,6 +40,10 @@ pub fn deep(sealed: &Sealed, verified: &Verified, progress: &Progress) -> Result
 
 struct Whole<'a> {
     buffer: Vec<u8>,
+    /// Of the piece that is being read.
+    hash: Sha256,
+    damage: Vec<Damage>,
+    /// The large blob that is being read: its digest, the hash so far, of how many bytes.
     large: Option<(Digest, Sha256, u64)>,
     progress: &'a Progress,
 }
@@ -59,6 +64,7 @@ impl Taker for Whole<'_> {
     }
 
     fn bytes(&mut self, _: u64, mut bytes: Vec<u8>) -> Result<(), BundleError> {
+        self.hash.update(&bytes);
         if let Some((_, hash, count)) = &mut self.large {
             hash.update(&bytes);
             *count += bytes.len() as u64;
@@ -68,14 +74,17 @@ impl Taker for Whole<'_> {
         Ok(())
     }
 
-    fn chunk(&mut self, _: usize, good: bool) -> Result<(), BundleError> {
-        if !good {
+    fn piece(&mut self, piece: Piece) -> Result<(), BundleError> {
+        let got = Digest::from_bytes(std::mem::take(&mut self.hash).finalize().into());
+        let damage = piece.damage(&got);
+        if damage.is_some() {
             self.large = None;
         }
+        self.damage.extend(damage);
         Ok(())
     }
 
-    fn end(&mut self, blob: &Blob, _: bool) -> Result<(), BundleError> {
+    fn end(&mut self, blob: &Blob) -> Result<(), BundleError> {
         if let Some((digest, hash, count)) = self.large.take() {
             if count < blob.n {
                 self.large = Some((digest, hash, count));

@@ -38,6 +38,9 @@ pub struct About {
     pub arch: String,
     /// Day on which the program was built, `YYYY-MM-DD`: no clock is believed to be before it.
     pub built: String,
+    /// Whether an import takes two persons: one reads it in, another one does the same import
+    /// again, which commits it.
+    pub two_persons: bool,
 }
 
 /// Called once a generation was made active: makes its images usable.
@@ -318,17 +321,17 @@ impl Intake {
     }
 
     fn unpack_bytes(&self, manifest: &Manifest) -> Result<u64, StoreError> {
-        let known: BTreeSet<Digest> = self
-            .store
-            .read(crate::images)?
-            .into_iter()
-            .map(|image| image.digest)
-            .collect();
-        let new = manifest.items.iter().filter_map(|item| match item {
-            bundle::Item::Oci(oci) if !known.contains(&oci.digest) => Some(oci.unpacked_bytes),
-            _ => None,
-        });
-        Ok(new.sum())
+        self.store.read(|db| {
+            let mut sum = 0u64;
+            for item in &manifest.items {
+                if let bundle::Item::Oci(oci) = item
+                    && crate::sql::image_of(db, &oci.digest)?.is_none()
+                {
+                    sum = sum.saturating_add(oci.unpacked_bytes);
+                }
+            }
+            Ok(sum)
+        })
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64, BundleError> {
@@ -407,28 +410,57 @@ impl Begun {
     fn work(&self) -> Result<Option<GenerationId>, BundleError> {
         let (intake, progress) = (&self.claim.intake, &self.claim.progress);
         if self.judged == Judged::Already {
-            commit::roots_only(intake, &self.who, &self.verified)?;
-            progress.notice(format!(
-                "this bundle is active already: {} {}",
-                self.verified.manifest.channel, self.verified.manifest.seq
-            ));
-            return Ok(intake.store.read(crate::generation::active)?);
+            return self.again();
         }
         // An image that is imported by hand meanwhile could take back a blob that it brought.
         let _alone = import::alone();
         self.check_base(false)?;
         let missing_bytes = intake.check_room(&self.verified.manifest)?;
-        let bundle = self.begin_row(missing_bytes)?;
+        let (bundle, brought_by) = self.begin_row(missing_bytes)?;
         self.stage(bundle, missing_bytes)?;
         progress.phase(Phase::Checking, "");
         self.check_base(true)?;
         self.check_closure()?;
-        self.ready(bundle)?;
+        let own = self.who.actor.tagged();
+        let second = brought_by.filter(|by| *by != own);
+        if !intake.about.two_persons {
+            self.ready(bundle, &own)?;
+        } else if second.is_none() {
+            self.ready(bundle, &own)?;
+            progress.notice(
+                "everything is here; another person runs the same import to make it active"
+                    .to_owned(),
+            );
+            return Ok(None);
+        }
         progress.check()?;
-        commit::commit(intake, &self.who, &self.verified, bundle).map(Some)
+        commit::commit(intake, &self.who, &self.verified, bundle, second.as_deref()).map(Some)
     }
 
-    fn begin_row(&self, missing_bytes: u64) -> Result<i64, BundleError> {
+    /// The bundle is active already: takes statements that are new, and what is damaged here.
+    fn again(&self) -> Result<Option<GenerationId>, BundleError> {
+        let (intake, progress) = (&self.claim.intake, &self.claim.progress);
+        commit::roots_only(intake, &self.who, &self.verified)?;
+        let manifest = &self.verified.manifest;
+        progress.notice(format!(
+            "this bundle is active already: {} {}",
+            manifest.channel, manifest.seq
+        ));
+        let lacking = intake.missing(manifest).len();
+        if lacking > 0 {
+            let _alone = import::alone();
+            intake.check_room(manifest)?;
+            let row = intake
+                .store
+                .read(|db| sql::bundle_of(db, &self.verified.digest))?;
+            self.stage(row.map_or(0, |row| row.id), 0)?;
+            progress.notice(format!("{lacking} blobs that were lacking are here again"));
+        }
+        Ok(intake.store.read(crate::generation::active)?)
+    }
+
+    /// Writes it down as being staged; gives who had brought all of it here before.
+    fn begin_row(&self, missing_bytes: u64) -> Result<(i64, Option<String>), BundleError> {
         let (intake, verified) = (&self.claim.intake, &self.verified);
         let signed = sql::Signed {
             signers: verified.signers.clone(),
@@ -455,16 +487,17 @@ impl Begun {
             };
             let bundle = sql::begin(tx, &new)?;
             sql::raise_day(tx, &verified.manifest.created)?;
-            let kind = match before {
-                Some(row) if row.state != "committed" => Kind::BundleResumed,
-                _ => Kind::BundleVerified,
+            let (kind, brought_by) = match before {
+                Some(row) if row.state == "ready" => (Kind::BundleResumed, Some(row.staged_by)),
+                Some(row) if row.state != "committed" => (Kind::BundleResumed, None),
+                _ => (Kind::BundleVerified, None),
             };
             let signers: Vec<&str> = verified.signers.iter().map(|s| s.name.as_str()).collect();
             let entry = commit::about(kind, verified)
                 .detail("signers", signers.join(", "))
                 .detail("missing_bytes", missing_bytes);
             intake.auditor.append(tx, &self.who, entry)?;
-            Ok(bundle)
+            Ok((bundle, brought_by))
         })
     }
 
@@ -480,7 +513,6 @@ impl Begun {
         let bytes: u64 = missing.iter().map(|blob| blob.n).sum();
         progress.reads(bytes, missing.len() as u64);
         let watch = Stopwatch::start();
-        let mut damage: Vec<Damage> = Vec::new();
         let mut absent = Vec::new();
         let walked = std::thread::scope(|scope| {
             let mut take = Take::start(scope, intake.store.blobs(), progress);
@@ -488,9 +520,7 @@ impl Begun {
                 let name = &manifest.volumes[index as usize - 1].name;
                 progress.phase(Phase::Staging, name);
                 match walk::open(&self.sealed.dir, manifest, index)? {
-                    Some(file) => {
-                        damage.extend(walk::walk(file, manifest, index, &mut take, progress)?);
-                    }
+                    Some(file) => walk::walk(file, manifest, index, &mut take, progress)?,
                     None => absent.push(name.clone()),
                 }
             }
@@ -504,17 +534,18 @@ impl Begun {
             .map(|blob| blob.d)
             .collect();
         let written = if walked.is_ok() { missing_bytes } else { 0 };
+        let damage: &[Damage] = walked.as_ref().map_or(&[], |taken| &taken.damage);
         intake.store.write(|tx| {
             sql::add_staged(tx, bundle, written, if written > 0 { ms } else { 0 })?;
             for blob in &came {
                 keeping::forget_damage(tx, blob)?;
             }
-            for bad in &damage {
+            for bad in damage {
                 keeping::note_damage(tx, &bad.blob, Found::Medium, now_ms)?;
             }
             Ok::<_, BundleError>(())
         })?;
-        walked?;
+        let damage = walked?.damage;
         if let Some(first) = damage.first() {
             return Err(first.refusal(damage.len() - 1).into());
         }
@@ -572,10 +603,10 @@ impl Begun {
         }
     }
 
-    fn ready(&self, bundle: i64) -> Result<(), BundleError> {
+    fn ready(&self, bundle: i64, by: &str) -> Result<(), BundleError> {
         let intake = &self.claim.intake;
         intake.store.write(|tx| {
-            sql::set_state(tx, bundle, "ready")?;
+            sql::ready(tx, bundle, by)?;
             let entry = commit::about(Kind::BundleStaged, &self.verified);
             intake.auditor.append(tx, &self.who, entry)?;
             Ok(())

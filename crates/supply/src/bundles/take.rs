@@ -1,10 +1,9 @@
-//! Takes what a walk reads into the store: one thread reads and hashes, another writes.
+//! Takes what a walk reads into the store: one thread reads, one hashes, one writes.
 //!
-//! Buffers go round between the two, so that memory is bounded however large a blob is. A blob
+//! Buffers go round between the three, so that memory is bounded however large a blob is. A blob
 //! stands under its name once its digest was found right and its bytes are durable. A blob of
 //! several chunks is hashed a second time as a whole by the thread that writes.
 
-use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -16,10 +15,10 @@ use vocab::Digest;
 
 use super::BundleError;
 use super::progress::Progress;
-use super::walk::{BUFFER_BYTES, Taker, Wanted};
+use super::walk::{BUFFER_BYTES, Damage, Piece, Taker, Wanted};
 
-/// Buffers between the two threads.
-const BUFFERS: usize = 8;
+/// Buffers between the threads.
+const BUFFERS: usize = 16;
 
 enum Order {
     /// A new blob that fits in one chunk.
@@ -27,9 +26,19 @@ enum Order {
     /// A blob of several chunks, taken up where it was left.
     Part(Box<Grown>),
     Bytes(u64, Vec<u8>),
-    Chunk(usize, bool),
-    /// The end of an entry; whether a small blob is good.
-    End(Digest, bool),
+    /// To the thread that hashes: the bytes since the last piece are this one.
+    Piece(Piece),
+    /// To the thread that writes: the last piece is good, or not; its number if it is a chunk.
+    Judged(Option<usize>, bool),
+    /// The end of an entry.
+    End(Digest),
+}
+
+/// What a [`Take`] found out.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Pieces that are not what was signed.
+    pub(super) damage: Vec<Damage>,
 }
 
 /// A large blob: its part, and which chunks of it are good.
@@ -49,11 +58,10 @@ pub(super) struct Take<'scope, 'a> {
     progress: &'a Progress,
     orders: Option<SyncSender<Order>>,
     empty: Receiver<Vec<u8>>,
-    writer: Option<ScopedJoinHandle<'scope, Result<BTreeSet<Digest>, BundleError>>>,
+    hasher: Option<ScopedJoinHandle<'scope, Taken>>,
+    writer: Option<ScopedJoinHandle<'scope, Result<(), BundleError>>>,
     /// The large blob that is open, with what was still missing of it when it was opened.
     open: Option<(Digest, Vec<bool>)>,
-    /// Blobs that were handed over whole, so that a second volume does not bring them again.
-    given: BTreeSet<Digest>,
 }
 
 impl<'scope, 'a: 'scope> Take<'scope, 'a> {
@@ -63,13 +71,15 @@ impl<'scope, 'a: 'scope> Take<'scope, 'a> {
         blobs: &'a Blobs,
         progress: &'a Progress,
     ) -> Self {
-        let (orders, received) = sync_channel(BUFFERS);
+        let (orders, read) = sync_channel(BUFFERS);
+        let (judged, hashed) = sync_channel(BUFFERS);
         let (back, empty) = sync_channel(BUFFERS);
         for _ in 0..BUFFERS {
             if back.send(Vec::with_capacity(BUFFER_BYTES)).is_err() {
                 break;
             }
         }
+        let hasher = scope.spawn(move || hash(&read, &judged));
         let writer = scope.spawn(move || {
             let mut writer = Writer {
                 blobs,
@@ -77,35 +87,37 @@ impl<'scope, 'a: 'scope> Take<'scope, 'a> {
                 back,
                 progress,
                 now: Now::Nothing,
-                stored: BTreeSet::new(),
+                good: false,
             };
-            let ended = writer.run(&received);
+            let ended = writer.run(&hashed);
             // What is good stays, whatever ended the rest.
             let settled = writer.batch.settle().map_err(failed(blobs));
-            ended.and(settled).map(|()| writer.stored)
+            ended.and(settled)
         });
         Self {
             blobs,
             progress,
             orders: Some(orders),
             empty,
+            hasher: Some(hasher),
             writer: Some(writer),
             open: None,
-            given: BTreeSet::new(),
         }
     }
 
-    /// Ends the writing thread once all it was given is durable; which blobs it stored.
-    pub(super) fn finish(mut self) -> Result<BTreeSet<Digest>, BundleError> {
+    /// Ends the threads once all they were given is durable.
+    pub(super) fn finish(mut self) -> Result<Taken, BundleError> {
         self.join()
     }
 
-    fn join(&mut self) -> Result<BTreeSet<Digest>, BundleError> {
+    fn join(&mut self) -> Result<Taken, BundleError> {
         drop(self.orders.take());
-        match self.writer.take().map(ScopedJoinHandle::join) {
-            Some(Ok(ended)) => ended,
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => Err(BundleError::Cancelled),
+        let taken = self.hasher.take().map(ScopedJoinHandle::join);
+        let written = self.writer.take().map(ScopedJoinHandle::join);
+        match (taken, written) {
+            (Some(Ok(taken)), Some(Ok(written))) => written.map(|()| taken),
+            (Some(Err(panic)), _) | (_, Some(Err(panic))) => std::panic::resume_unwind(panic),
+            _ => Err(BundleError::Cancelled),
         }
     }
 
@@ -125,7 +137,7 @@ impl<'scope, 'a: 'scope> Take<'scope, 'a> {
 
 impl<'scope, 'a: 'scope> Taker for Take<'scope, 'a> {
     fn wants(&mut self, blob: &Blob) -> Result<Wanted, BundleError> {
-        if self.blobs.size(&blob.d) == Some(blob.n) || self.given.contains(&blob.d) {
+        if self.blobs.size(&blob.d) == Some(blob.n) {
             return Ok(Wanted::Nothing);
         }
         if blob.c.is_empty() {
@@ -155,16 +167,44 @@ impl<'scope, 'a: 'scope> Taker for Take<'scope, 'a> {
         self.order(Order::Bytes(offset, bytes))
     }
 
-    fn chunk(&mut self, index: usize, good: bool) -> Result<(), BundleError> {
-        self.order(Order::Chunk(index, good))
+    fn piece(&mut self, piece: Piece) -> Result<(), BundleError> {
+        self.order(Order::Piece(piece))
     }
 
-    fn end(&mut self, blob: &Blob, good: bool) -> Result<(), BundleError> {
-        if good && blob.c.is_empty() {
-            self.given.insert(blob.d);
-        }
-        self.order(Order::End(blob.d, good))
+    fn end(&mut self, blob: &Blob) -> Result<(), BundleError> {
+        self.order(Order::End(blob.d))
     }
+}
+
+/// Hashes what passes, and says of each piece whether it is good.
+fn hash(read: &Receiver<Order>, judged: &SyncSender<Order>) -> Taken {
+    let mut taken = Taken::default();
+    let mut hash = Sha256::new();
+    for order in read {
+        let order = match order {
+            Order::Fresh | Order::Part(_) => {
+                hash = Sha256::new();
+                order
+            }
+            Order::Bytes(offset, bytes) => {
+                hash.update(&bytes);
+                Order::Bytes(offset, bytes)
+            }
+            Order::Piece(piece) => {
+                let got = Digest::from_bytes(std::mem::take(&mut hash).finalize().into());
+                let damage = piece.damage(&got);
+                let good = damage.is_none();
+                taken.damage.extend(damage);
+                Order::Judged(piece.chunk.map(|(index, _)| index), good)
+            }
+            other => other,
+        };
+        if judged.send(order).is_err() {
+            // The thread that writes has ended, and says why.
+            break;
+        }
+    }
+    taken
 }
 
 impl Grown {
@@ -280,7 +320,8 @@ struct Writer<'a> {
     back: SyncSender<Vec<u8>>,
     progress: &'a Progress,
     now: Now,
-    stored: BTreeSet<Digest>,
+    /// Whether the last piece was good.
+    good: bool,
 }
 
 impl Writer<'_> {
@@ -312,21 +353,23 @@ impl Writer<'_> {
                         break;
                     }
                 }
-                Order::Chunk(index, good) => {
-                    if let Now::Part(grown) = &mut self.now {
+                Order::Judged(index, good) => {
+                    self.good = good;
+                    if let (Now::Part(grown), Some(index)) = (&mut self.now, index) {
                         grown.chunk(index, good);
                     }
                 }
-                Order::End(digest, good) => self.end(digest, good)?,
+                Order::Piece(_) => {}
+                Order::End(digest) => self.end(digest)?,
             }
         }
         Ok(())
     }
 
-    fn end(&mut self, digest: Digest, good: bool) -> Result<(), BundleError> {
+    fn end(&mut self, digest: Digest) -> Result<(), BundleError> {
         let io = failed(self.blobs);
         match std::mem::replace(&mut self.now, Now::Nothing) {
-            Now::Fresh(fresh) if good => self.batch.add(fresh, digest).map_err(&io)?,
+            Now::Fresh(fresh) if self.good => self.batch.add(fresh, digest).map_err(&io)?,
             Now::Fresh(fresh) => {
                 fresh.discard();
                 return Ok(());
@@ -352,7 +395,6 @@ impl Writer<'_> {
             }
             Now::Nothing => return Ok(()),
         }
-        self.stored.insert(digest);
         self.progress.finished_blob();
         Ok(())
     }

@@ -1,19 +1,18 @@
 //! Goes through one volume, entry by entry: what is read is compared with what must stand there.
 //!
-//! No tar is parsed. Every byte of content that is wanted is read once, and hashed in the buffer
-//! that is handed on; every other byte must be the only one that is legal there. Blobs that nobody
-//! wants are passed over. Damage to a blob's content is noted and the walk goes on; anything else
-//! ends it.
+//! No tar is parsed. Every byte of content that is wanted is read once, into the buffer that is
+//! handed on to be hashed and written; every other byte must be the only one that is legal there. Entries that nobody
+//! wants are passed over unread. Damage to a blob's content is the taker's to note; anything else ends
+//! the walk.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use bundle::manifest::{Blob, CHUNK_BYTES, Manifest};
-use bundle::volume::{Place, padded, places, segment_bytes};
+use bundle::volume::{BLOCK, Place, padded, places, segment_bytes};
 use bundle::{Refusal, open_plain};
 use rustix::fs::{Advice, fadvise};
-use sha2::{Digest as _, Sha256};
 use vocab::Digest;
 
 use super::BundleError;
@@ -21,6 +20,9 @@ use super::progress::Progress;
 
 /// What is read at once.
 pub(super) const BUFFER_BYTES: usize = 1 << 20;
+
+/// What is read ahead for headers and small blobs; more would be read in vain before a gap.
+const AHEAD_BYTES: usize = 128 << 10;
 
 /// Which parts of a blob are wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,10 +43,39 @@ pub(super) trait Taker {
     fn buffer(&mut self) -> Result<Vec<u8>, BundleError>;
     /// Bytes of the blob that was asked about last, and where in it they stand.
     fn bytes(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), BundleError>;
-    /// The chunk whose last bytes were just given is good, or not.
-    fn chunk(&mut self, index: usize, good: bool) -> Result<(), BundleError>;
-    /// All that was wanted of the entry was given. A whole blob is good, or not.
-    fn end(&mut self, blob: &Blob, good: bool) -> Result<(), BundleError>;
+    /// The bytes since the last piece are this one; its digest is to be compared.
+    fn piece(&mut self, piece: Piece) -> Result<(), BundleError>;
+    /// All that was wanted of the entry was given.
+    fn end(&mut self, blob: &Blob) -> Result<(), BundleError>;
+}
+
+/// What has a digest of its own: a blob of one chunk, or one chunk of a larger blob.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    pub(super) blob: Digest,
+    /// Its number, and of how many.
+    pub(super) chunk: Option<(usize, usize)>,
+    pub(super) expected: Digest,
+    pub(super) volume: String,
+    pub(super) offset: u64,
+}
+
+impl Piece {
+    /// What is wrong when its bytes hash to something else.
+    pub(super) fn damage(&self, got: &Digest) -> Option<Damage> {
+        if *got == self.expected {
+            return None;
+        }
+        let which = self.chunk.map_or_else(String::new, |(index, of)| {
+            format!("chunk {index} of {of} of ")
+        });
+        let (blob, volume, offset) = (self.blob, &self.volume, self.offset);
+        Some(Damage {
+            blob,
+            refusal_what: format!("{which}blob {blob} in {volume} at offset {offset}"),
+            reason: format!("its bytes hash to {got}"),
+        })
+    }
 }
 
 /// A blob whose bytes on the medium are not its own.
@@ -104,26 +135,24 @@ pub(super) fn open(
     Ok(Some(file))
 }
 
-/// Goes through volume `index`, giving `taker` what it wants. Gives the damage that was found.
+/// Goes through volume `index`, giving `taker` what it wants.
 pub(super) fn walk(
     file: File,
     manifest: &Manifest,
     index: u32,
     taker: &mut dyn Taker,
     progress: &Progress,
-) -> Result<Vec<Damage>, BundleError> {
+) -> Result<(), BundleError> {
     let volume = &manifest.volumes[index as usize - 1];
     let mut walk = Walk {
         name: &volume.name,
         size: volume.size,
-        from: BufReader::with_capacity(BUFFER_BYTES, file),
+        from: BufReader::with_capacity(AHEAD_BYTES, file),
         at: 0,
-        damage: Vec::new(),
         progress,
     };
     for place in places(manifest, index) {
         progress.check()?;
-        walk.header(&place)?;
         match place.blob {
             None => walk.label(&place)?,
             Some((number, segment)) => {
@@ -136,7 +165,7 @@ pub(super) fn walk(
     if let Err(error) = fadvise(&file, 0, None, Advice::DontNeed) {
         tracing::debug!(%error, "the kernel took no advice");
     }
-    Ok(walk.damage)
+    Ok(())
 }
 
 struct Walk<'a> {
@@ -144,7 +173,6 @@ struct Walk<'a> {
     size: u64,
     from: BufReader<File>,
     at: u64,
-    damage: Vec<Damage>,
     progress: &'a Progress,
 }
 
@@ -198,6 +226,7 @@ impl Walk<'_> {
     }
 
     fn label(&mut self, place: &Place) -> Result<(), BundleError> {
+        self.header(place)?;
         let expected = place.content.as_deref().unwrap_or_default();
         let mut found = vec![0; expected.len()];
         let at = self.at;
@@ -235,9 +264,14 @@ impl Walk<'_> {
         place: &Place,
         taker: &mut dyn Taker,
     ) -> Result<(), BundleError> {
+        let wanted = taker.wants(blob)?;
+        if wanted == Wanted::Nothing {
+            return self.skip(BLOCK + padded(place.size));
+        }
+        self.header(place)?;
         let start = self.at;
-        match taker.wants(blob)? {
-            Wanted::Nothing => return self.skip(padded(place.size)),
+        match wanted {
+            Wanted::Nothing => {}
             Wanted::Whole => self.whole(blob, taker)?,
             Wanted::Chunks(have) => self.chunks(blob, segment, &have, taker)?,
         }
@@ -245,21 +279,8 @@ impl Walk<'_> {
     }
 
     fn whole(&mut self, blob: &Blob, taker: &mut dyn Taker) -> Result<(), BundleError> {
-        let offset = self.at;
-        let mut hash = Sha256::new();
-        let mut done = 0;
-        while done < blob.n {
-            let bytes = self.fill(blob.n - done, taker, &mut hash)?;
-            let count = bytes.len() as u64;
-            taker.bytes(done, bytes)?;
-            done += count;
-        }
-        let got = Digest::from_bytes(hash.finalize().into());
-        let good = got == blob.d;
-        if !good {
-            self.note(blob, None, offset, &got);
-        }
-        taker.end(blob, good)
+        self.piece(blob, None, (0, blob.n), taker)?;
+        taker.end(blob)
     }
 
     fn chunks(
@@ -278,63 +299,47 @@ impl Walk<'_> {
             if have.get(index) == Some(&true) {
                 self.skip(size)?;
             } else {
-                self.chunk(blob, index, (at, size), taker)?;
+                self.piece(blob, Some(index), (at, size), taker)?;
             }
             at += size;
         }
-        taker.end(blob, true)
+        taker.end(blob)
     }
 
-    fn chunk(
+    fn piece(
         &mut self,
         blob: &Blob,
-        index: usize,
+        chunk: Option<usize>,
         (begin, size): (u64, u64),
         taker: &mut dyn Taker,
     ) -> Result<(), BundleError> {
         let offset = self.at;
-        let mut hash = Sha256::new();
         let mut done = 0;
         while done < size {
-            let bytes = self.fill(size - done, taker, &mut hash)?;
+            let bytes = self.fill(size - done, taker)?;
             let count = bytes.len() as u64;
             taker.bytes(begin + done, bytes)?;
             done += count;
         }
-        let got = Digest::from_bytes(hash.finalize().into());
-        let good = blob.c.get(index) == Some(&got);
-        if !good {
-            self.note(blob, Some(index), offset, &got);
-        }
-        taker.chunk(index, good)
+        let expected = chunk.and_then(|index| blob.c.get(index));
+        taker.piece(Piece {
+            blob: blob.d,
+            chunk: chunk.map(|index| (index, blob.c.len())),
+            expected: *expected.unwrap_or(&blob.d),
+            volume: self.name.to_owned(),
+            offset,
+        })
     }
 
-    /// Reads up to `left` bytes into a buffer of the taker's, and hashes them there.
-    fn fill(
-        &mut self,
-        left: u64,
-        taker: &mut dyn Taker,
-        hash: &mut Sha256,
-    ) -> Result<Vec<u8>, BundleError> {
+    /// Reads up to `left` bytes into a buffer of the taker's.
+    fn fill(&mut self, left: u64, taker: &mut dyn Taker) -> Result<Vec<u8>, BundleError> {
         self.progress.check()?;
         let mut bytes = taker.buffer()?;
         let most = usize::try_from(left).unwrap_or(usize::MAX);
         bytes.resize(most.min(BUFFER_BYTES), 0);
         self.read(&mut bytes)?;
-        hash.update(&bytes);
         self.progress.moved(bytes.len() as u64);
         Ok(bytes)
-    }
-
-    fn note(&mut self, blob: &Blob, chunk: Option<usize>, offset: u64, got: &Digest) {
-        let which = chunk.map_or_else(String::new, |index| {
-            format!("chunk {index} of {} of ", blob.c.len())
-        });
-        self.damage.push(Damage {
-            blob: blob.d,
-            refusal_what: format!("{which}blob {} in {} at offset {offset}", blob.d, self.name),
-            reason: format!("its bytes hash to {got}"),
-        });
     }
 }
 

@@ -160,6 +160,8 @@ pub struct BundleRow {
     pub seen_ms: i64,
     /// When it was committed last.
     pub committed_ms: Option<i64>,
+    /// Who read it in, once it is ready: `u:17`, `uid:0`.
+    pub staged_by: String,
 }
 
 /// Who signed a bundle: what is shown, and what proves it.
@@ -178,7 +180,7 @@ pub struct Signed {
 
 const COLUMNS: &str = "b.id, b.product, b.channel, b.seq, b.content, b.manifest, b.signers, \
                        b.root, b.created, b.not_after, b.size_bytes, b.missing_bytes, b.state, \
-                       b.seen_ms, b.committed_ms";
+                       b.seen_ms, b.committed_ms, b.staged_by";
 
 pub(crate) fn bundle_row(row: &Row<'_>) -> rusqlite::Result<BundleRow> {
     let signers: String = row.get(6)?;
@@ -198,6 +200,7 @@ pub(crate) fn bundle_row(row: &Row<'_>) -> rusqlite::Result<BundleRow> {
         state: row.get(12)?,
         seen_ms: row.get(13)?,
         committed_ms: row.get(14)?,
+        staged_by: row.get(15)?,
     })
 }
 
@@ -273,10 +276,11 @@ pub(crate) fn begin(db: &Db, new: &NewBundle<'_>) -> Result<i64, StoreError> {
     )?)
 }
 
-pub(crate) fn set_state(db: &Db, bundle: i64, state: &str) -> Result<(), StoreError> {
+/// Everything of the bundle is here; `by` brought it so far.
+pub(crate) fn ready(db: &Db, bundle: i64, by: &str) -> Result<(), StoreError> {
     db.execute(
-        "UPDATE bundle SET state = ?2 WHERE id = ?1",
-        params![bundle, state],
+        "UPDATE bundle SET state = 'ready', staged_by = ?2 WHERE id = ?1",
+        params![bundle, by],
     )?;
     Ok(())
 }
@@ -361,13 +365,13 @@ pub(crate) fn generations(db: &Db) -> Result<Vec<GenerationRow>, StoreError> {
     let rows = found.query_map([], |row| {
         Ok(GenerationRow {
             bundle: bundle_row(row)?,
-            generation: row.get(15)?,
-            parent: row.get(16)?,
-            active: row.get(17)?,
-            retained: row.get(18)?,
-            epoch: whole(row.get(19)?),
-            made_ms: row.get(20)?,
-            items: whole(row.get(21)?),
+            generation: row.get(16)?,
+            parent: row.get(17)?,
+            active: row.get(18)?,
+            retained: row.get(19)?,
+            epoch: whole(row.get(20)?),
+            made_ms: row.get(21)?,
+            items: whole(row.get(22)?),
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

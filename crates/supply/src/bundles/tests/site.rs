@@ -212,6 +212,10 @@ pub(super) struct Here {
 impl Here {
     /// In a folder that outlives it, as after a kill.
     pub(super) fn at(dir: &Path, now_ms: i64) -> Self {
+        Self::open(dir, now_ms, false)
+    }
+
+    pub(super) fn open(dir: &Path, now_ms: i64, two_persons: bool) -> Self {
         let all = [audit::MIGRATIONS, crate::MIGRATIONS];
         let store = Arc::new(Store::open(dir, &all, StoreOptions::default()).unwrap());
         let origin = AuditOrigin {
@@ -225,6 +229,7 @@ impl Here {
             version: Version(0, 1, 0),
             arch: "amd64".to_owned(),
             built: "2026-11-01".to_owned(),
+            two_persons,
         };
         let pinned: Arc<Mutex<Vec<GenerationId>>> = Arc::default();
         let activated: Arc<Mutex<Vec<GenerationId>>> = Arc::default();
