@@ -133,7 +133,8 @@ pub(crate) fn insert(db: &Db, new: &ImageRow) -> Result<ImageId, StoreError> {
     let id = ImageId(db.last_insert_rowid());
     for (position, layer) in (0i64..).zip(&new.layers) {
         db.execute(
-            "INSERT INTO image_layer VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO image_layer (image, position, diff_id, blob_digest, size_bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
             params![
                 id.get(),
                 position,
@@ -152,7 +153,7 @@ fn json(value: &impl serde::Serialize) -> String {
 
 pub(crate) fn set_name(db: &Db, image: ImageId, name: &str, now_ms: i64) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO image_name VALUES (?1, ?2, ?3)
+        "INSERT INTO image_name (name, image, named_ms) VALUES (?1, ?2, ?3)
          ON CONFLICT (name) DO UPDATE SET image = ?2, named_ms = ?3",
         params![name, image.get(), now_ms],
     )?;

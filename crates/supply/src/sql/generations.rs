@@ -105,8 +105,10 @@ pub(crate) fn insert_item(
         Item::File(i) | Item::Doc(i) => &i.name,
         Item::Selfupdate(i) => &i.arch,
     };
-    db.prepare_cached("INSERT INTO item VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![generation.0, item.key(), item.kind(), name, body])?;
+    db.prepare_cached(
+        "INSERT INTO item (generation, key, kind, name, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![generation.0, item.key(), item.kind(), name, body])?;
     Ok(())
 }
 
@@ -116,12 +118,15 @@ pub(crate) fn insert_blob(
     digest: &Digest,
     size_bytes: u64,
 ) -> Result<(), StoreError> {
-    db.prepare_cached("INSERT OR IGNORE INTO generation_blob VALUES (?1, ?2, ?3)")?
-        .execute(params![
-            generation.0,
-            digest.to_string(),
-            i64::try_from(size_bytes).unwrap_or(i64::MAX)
-        ])?;
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO generation_blob (generation, digest, size_bytes)
+         VALUES (?1, ?2, ?3)",
+    )?
+    .execute(params![
+        generation.0,
+        digest.to_string(),
+        i64::try_from(size_bytes).unwrap_or(i64::MAX)
+    ])?;
     Ok(())
 }
 
@@ -142,7 +147,7 @@ pub(crate) fn want(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO want SELECT ?1, ?2, 1, ?3, ?4, ?4
+        "INSERT INTO want (kind, name, asks, first_job, first_ms, last_ms) SELECT ?1, ?2, 1, ?3, ?4, ?4
          WHERE (SELECT count(*) FROM want) < ?5
             OR EXISTS (SELECT 1 FROM want WHERE kind = ?1 AND name = ?2)
          ON CONFLICT (kind, name) DO UPDATE SET asks = asks + 1, last_ms = ?4",
