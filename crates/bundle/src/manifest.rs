@@ -45,6 +45,9 @@ pub struct Manifest {
     pub security_epoch: u64,
     /// The oldest appliance that can use it, `MAJOR.MINOR.PATCH`.
     pub min_appliance: String,
+    /// The version of the content that it goes back from, when it means to go back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_of: Option<String>,
     /// The appliances it is meant for, sorted; empty means all.
     pub audience: Vec<String>,
     /// Number of the root statement that its signers stand in.
