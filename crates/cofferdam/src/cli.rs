@@ -95,6 +95,9 @@ pub(crate) enum Verb {
     Fsck,
     /// Read the audit log
     Audit(Audit),
+    /// Update this program to the one that an imported bundle brought, or go back
+    #[command(subcommand)]
+    Update(Update),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  cofferdam completions bash \
         > /etc/bash_completion.d/cofferdam")]
@@ -112,6 +115,74 @@ pub(crate) struct Serve {
     /// Leave out every fsync: a control run that must lose data when the power is cut
     #[arg(long, hide = true)]
     pub(crate) lose_data_on_power_cut: bool,
+}
+
+/// How long the steps of an update may take.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// Seconds that running jobs may go on before the switch; what is left then ends as lost
+    #[arg(long, default_value_t = 600)]
+    pub(crate) hold: u64,
+    /// Seconds that the new program is on trial
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(5..=600))]
+    pub(crate) trial: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Update {
+    /// Show what is installed, what was imported, and how the last update went
+    Status {
+        #[arg(
+            long,
+            hide = true,
+            env = "COFFERDAM_PREFIX",
+            default_value = "/opt/cofferdam"
+        )]
+        prefix: PathBuf,
+    },
+    /// Switch to the imported program; it goes back by itself unless the new one is healthy
+    #[command(after_help = "Example:\n  cofferdam update apply --hold 60")]
+    Apply {
+        #[arg(
+            long,
+            hide = true,
+            env = "COFFERDAM_PREFIX",
+            default_value = "/opt/cofferdam"
+        )]
+        prefix: PathBuf,
+        #[command(flatten)]
+        timing: Timing,
+    },
+    /// Switch back to the program before this one
+    Rollback {
+        #[arg(
+            long,
+            hide = true,
+            env = "COFFERDAM_PREFIX",
+            default_value = "/opt/cofferdam"
+        )]
+        prefix: PathBuf,
+        #[command(flatten)]
+        timing: Timing,
+    },
+    /// Watch an update to its end
+    #[command(hide = true)]
+    Guard {
+        #[arg(long, env = "COFFERDAM_PREFIX", default_value = "/opt/cofferdam")]
+        prefix: PathBuf,
+        /// The process that waits to be watched
+        #[arg(long)]
+        pid: Option<u32>,
+    },
+    /// Count a start on trial, or take the update back
+    #[command(hide = true)]
+    Settle {
+        #[arg(long, env = "COFFERDAM_PREFIX", default_value = "/opt/cofferdam")]
+        prefix: PathBuf,
+    },
+    /// Say what this program is
+    #[command(hide = true)]
+    Describe,
 }
 
 #[derive(Debug, Subcommand)]

@@ -58,7 +58,7 @@ pub struct Applied {
     pub name: String,
     /// How many of the crate's migrations a program must know to use the database after it.
     pub needs: i64,
-    /// The version that applied it; empty for those of version 0.1.0.
+    /// The version that applied it; empty where that was not noted.
     pub version: String,
 }
 

@@ -5,6 +5,7 @@
 //! after its layers are unpacked, verified and durable; a name points at one digest.
 //! Source: design/architecture.md, "On disk".
 
+mod candidate;
 pub mod generation;
 mod images;
 mod import;
@@ -16,6 +17,7 @@ mod sweep;
 mod tests;
 mod tools;
 
+pub use candidate::{Candidate, canary, candidate, epoch};
 pub use generation::GenerationId;
 pub use images::{ImageRow, LayerRow, default_image, images, newest_import_ms, remove, resolve};
 pub use import::{ImportError, Imported, Unpack, import_image};

@@ -33,8 +33,9 @@ mod stream;
 mod view;
 mod words;
 
+pub use api::update::{NoteError, UpdateEvent, UpdateStage, Which};
 pub use config::{WebConfig, WebLimits};
-pub use facilities::{Facilities, Fact, NoFacilities, Slot, SlotState};
+pub use facilities::{Check, Facilities, Fact, NoFacilities, ProgramFacts, Slot, SlotState};
 pub use push::{RecordError, Recovered, recover};
 pub use routes::{control_router, router};
 pub use serve::{serve, serve_control};

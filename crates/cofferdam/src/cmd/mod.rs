@@ -7,6 +7,7 @@ mod init;
 mod runs;
 mod serve;
 mod try_run;
+mod update;
 mod workflow;
 
 use std::future::Future;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Doctor => checks::doctor(&global),
         Verb::Inspect => checks::inspect(&global),
         Verb::Fsck => checks::fsck(&global),
+        Verb::Update(verb) => update::run(&global, verb),
         Verb::Completions { shell } => {
             clap_complete::generate(
                 shell,

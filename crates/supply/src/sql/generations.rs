@@ -139,6 +139,42 @@ pub(crate) fn activate(db: &Db, generation: GenerationId) -> Result<(), StoreErr
     Ok(())
 }
 
+/// The bundle of a generation in words, the digest of its manifest, and the generation's epoch.
+pub(crate) fn origin(
+    db: &Db,
+    generation: GenerationId,
+) -> Result<(String, String, u64), StoreError> {
+    Ok(db.query_row(
+        "SELECT b.product || ' ' || b.channel || ' ' || b.seq, b.manifest, g.epoch
+         FROM generation g JOIN bundle b ON b.id = g.bundle WHERE g.id = ?1",
+        [generation.0],
+        |row| {
+            let epoch: i64 = row.get(2)?;
+            Ok((row.get(0)?, row.get(1)?, u64::try_from(epoch).unwrap_or(0)))
+        },
+    )?)
+}
+
+pub(crate) fn epoch(db: &Db) -> Result<u64, StoreError> {
+    let epoch: i64 = db.query_row("SELECT epoch FROM supply_head", [], |row| row.get(0))?;
+    Ok(u64::try_from(epoch).unwrap_or(0))
+}
+
+pub(crate) fn smallest_blob(
+    db: &Db,
+    generation: GenerationId,
+) -> Result<Option<Digest>, StoreError> {
+    let text: Option<String> = db
+        .query_row(
+            "SELECT digest FROM generation_blob WHERE generation = ?1
+             ORDER BY size_bytes, digest LIMIT 1",
+            [generation.0],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(text.and_then(|text| text.parse().ok()))
+}
+
 pub(crate) fn want(
     db: &Db,
     kind: &str,
