@@ -4,6 +4,7 @@ mod bad_images;
 mod bad_jobs;
 mod bad_pushes;
 mod bad_workflows;
+mod bundle_keys;
 mod command_line;
 mod demo;
 mod expressions;

@@ -18,6 +18,8 @@ mod sealed;
 pub mod sign;
 pub mod slip;
 pub mod strict;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod version;
 pub mod volume;

@@ -63,7 +63,10 @@ impl From<KeyId> for String {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The text is no minisign key.
-    #[error("this is not a minisign {what} key")]
+    #[error(
+        "this is not a minisign {what} key that can be used here; make one with `cofferdam bundle \
+         keygen` (one of `minisign -G -W` has no checksum)"
+    )]
     NotAKey {
         /// `public` or `secret`.
         what: &'static str,

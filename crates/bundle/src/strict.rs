@@ -3,6 +3,7 @@
 //! `serde_json` takes the last of two equal keys and any depth up to its own limit; a signed
 //! document must mean one thing to every reader. Source: docs/bundle-format.md, "Manifest".
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -95,16 +96,64 @@ impl<'de> Visitor<'de> for Shape {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let inner = self.inner::<A::Error>()?.depth;
-        let mut seen: HashSet<String> = HashSet::new();
-        while let Some(key) = map.next_key::<String>()? {
-            if seen.contains(&key) {
+        let mut seen = Keys::default();
+        while let Some(key) = map.next_key_seed(Key)? {
+            if !seen.add(key.clone()) {
                 let told = format_args!("the key {key:?} stands there twice").to_string();
                 return Err(serde::de::Error::custom(told));
             }
-            seen.insert(key);
             map.next_value_seed(Self { depth: inner })?;
         }
         Ok(())
+    }
+}
+
+/// A key, borrowed from the text wherever it has no escapes.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Cow<'de, str>, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+}
+
+/// The keys of one object so far: a list while it is short, which nearly all are.
+#[derive(Default)]
+struct Keys<'de> {
+    few: Vec<Cow<'de, str>>,
+    many: HashSet<Cow<'de, str>>,
+}
+
+impl<'de> Keys<'de> {
+    /// False when the key was there.
+    fn add(&mut self, key: Cow<'de, str>) -> bool {
+        if self.few.len() < 24 {
+            let new = !self.few.contains(&key);
+            self.few.push(key);
+            return new;
+        }
+        if self.many.is_empty() {
+            self.many.extend(self.few.iter().cloned());
+        }
+        self.many.insert(key)
     }
 }
 
@@ -130,5 +179,13 @@ mod tests {
             assert!(error.to_string().contains(said), "{text}: {error}");
         }
         assert!(from_slice::<Value>(b"\"\xff\"").is_err());
+        let long: Vec<String> = (0..100).map(|n| format!("\"k{n}\":1")).collect();
+        let long = long.join(",");
+        assert!(from_slice::<Value>(format!("{{{long}}}").as_bytes()).is_ok());
+        for again in ["k0", "k50", "k99", "\\u006b7"] {
+            let text = format!("{{{long},\"{again}\":1}}");
+            let error = from_slice::<Value>(text.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("twice"), "{again}: {error}");
+        }
     }
 }

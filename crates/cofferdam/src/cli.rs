@@ -1,9 +1,13 @@
 //! The command line: every verb, its arguments and its help.
 
+mod bundle;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use bundle::{Bundle, Key, Keys, Password, Root, Thresholds};
 
 /// CI for networks with no way out: a git forge, a job queue and disposable, sandboxed runners.
 #[derive(Debug, Parser)]
@@ -72,6 +76,9 @@ pub(crate) enum Verb {
     /// Import and list the images that jobs run in
     #[command(subcommand)]
     Image(Image),
+    /// Make, sign and carry bundles, and keep who may sign them
+    #[command(subcommand)]
+    Bundle(Bundle),
     /// Look at runs, follow them, cancel, re-run
     #[command(subcommand)]
     Run(Run),

@@ -54,6 +54,8 @@ pub(crate) const TESTS: &[Tool] = &[
         "python3-pip",
         "installs a wheel in such a job",
     ),
+    tool("minisign", "minisign", "checks signatures beside us"),
+    tool("bsdtar", "libarchive-tools", "reads volumes beside us"),
     tool("curl", "curl", "talks to the server as a stranger would"),
 ];
 

@@ -1,6 +1,7 @@
 //! One module for each group of verbs.
 
 mod admin;
+mod bundle;
 mod checks;
 mod image;
 mod init;
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Serve(args) => serve::run(&global, &args),
         Verb::Try(args) => try_run::run(&global, &args),
         Verb::Workflow(verb) => workflow::run(&global, verb),
+        Verb::Bundle(verb) => bundle::run(&global, verb),
         Verb::Doctor => checks::doctor(&global),
         Verb::Inspect => checks::inspect(&global),
         Verb::Fsck => checks::fsck(&global),
