@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
     init_tracing();
-    start(global, args).inspect_err(update::say_why)
+    start(global, args).inspect_err(|error| update::say_why(&global.data, error))
 }
 
 fn start(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {

@@ -14,7 +14,7 @@ use web::UpdateStage;
 
 use self::watch::{Verdict, Watch};
 use super::ask::Ask;
-use super::keeper::{Keeper, Process};
+use super::keeper::{self, Keeper, Process};
 use super::layout::{Link, Lock, Prefix};
 use super::trial::{STRIKES, State, Trial};
 
@@ -22,6 +22,10 @@ use super::trial::{STRIKES, State, Trial};
 const LOST: &str = "the appliance was updated while this job ran";
 /// What waiting jobs say meanwhile.
 const WHY: &str = "the appliance is being updated; it starts when that is done";
+/// How long the program before may take to end its requests.
+const LEAVE: Duration = Duration::from_secs(25);
+/// How long one that did not pass may take to end.
+const HURRY: Duration = Duration::from_secs(3);
 /// How long the program before may take to serve again.
 const BACK: Duration = Duration::from_secs(60);
 
@@ -202,14 +206,19 @@ impl Guard<'_> {
     fn started(&self) -> anyhow::Result<Option<Process>> {
         let Trial { keeper, data, .. } = &self.trial;
         let running = self.ask.who().ok();
+        let runs = running.as_ref().map(|r| r.sha256 == self.trial.to.sha256);
         match (keeper, running) {
             // An earlier guard started it.
-            (Keeper::Process { .. }, Some(r)) if r.sha256 == self.trial.to.sha256 => {
-                Process::of(r.pid).map(Some)
+            (Keeper::Process { .. }, Some(r)) if runs == Some(true) => Process::of(r.pid).map(Some),
+            (Keeper::Unit(_), _) if runs == Some(true) => Ok(None),
+            // The host starts up, and systemd starts it by itself.
+            (Keeper::Unit(unit), None) if keeper::unit_facts(unit)?.state == "activating" => {
+                Ok(None)
             }
-            (Keeper::Unit(_), Some(r)) if r.sha256 == self.trial.to.sha256 => Ok(None),
-            (_, Some(r)) => keeper.restart(self.prefix, data, Process::of(r.pid).ok()),
-            (_, None) => keeper.restart(self.prefix, data, None),
+            (_, running) => {
+                let old = running.and_then(|r| Process::of(r.pid).ok());
+                keeper.restart(self.prefix, data, old, LEAVE)
+            }
         }
     }
 
@@ -223,21 +232,14 @@ impl Guard<'_> {
     /// Puts the program before back, and waits until it serves.
     fn back(&mut self, process: Option<Process>) -> anyhow::Result<()> {
         point_back(self.prefix, &mut self.trial)?;
-        let keeper = self.trial.keeper.clone();
         let started = match process {
             // The very process that waits for us is the one to go back to.
             Some(process) if self.runs_from(&process) => Some(process),
-            Some(process) => keeper.restart(self.prefix, &self.trial.data, Some(process))?,
-            None => {
-                let stray = self.ask.who().ok();
-                match stray {
-                    Some(r) if r.sha256 == self.trial.from.sha256 => None,
-                    Some(r) => {
-                        keeper.restart(self.prefix, &self.trial.data, Process::of(r.pid).ok())?
-                    }
-                    None => keeper.restart(self.prefix, &self.trial.data, None)?,
-                }
-            }
+            Some(process) => self.restarted(Some(process))?,
+            None => match self.ask.who().ok() {
+                Some(r) if r.sha256 == self.trial.from.sha256 => None,
+                other => self.restarted(other.and_then(|r| Process::of(r.pid).ok()))?,
+            },
         };
         let watch = Stopwatch::start();
         loop {
@@ -265,6 +267,11 @@ impl Guard<'_> {
         self.save()?;
         self.prefix.remove(&self.trial.to.sha256);
         self.tell_the_end()
+    }
+
+    fn restarted(&self, old: Option<Process>) -> anyhow::Result<Option<Process>> {
+        let Trial { keeper, data, .. } = &self.trial;
+        keeper.restart(self.prefix, data, old, HURRY)
     }
 
     fn runs_from(&self, process: &Process) -> bool {

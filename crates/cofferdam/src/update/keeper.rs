@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::Prefix;
 
-/// How long a program may take to end after it was asked to.
+/// How long a process may take to end after it was killed.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// Where the installer notes which process serves, without systemd.
+const PID_FILE: &str = "/run/cofferdam/serve.pid";
 
 /// Who starts and stops the appliance.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -69,27 +71,38 @@ impl Keeper {
         Ok(Self::Process { arguments, folder })
     }
 
-    /// Stops the process and starts `current` in its place.
+    /// Stops the process, with this much patience, and starts `current` in its place.
     pub(crate) fn restart(
         &self,
         prefix: &Prefix,
         data: &Path,
         old: Option<Process>,
+        patience: Duration,
     ) -> anyhow::Result<Option<Process>> {
         match self {
             Self::Unit(unit) => {
-                if let Err(error) = systemctl(&["reset-failed", unit]) {
+                let all = with_own_needs(unit)?;
+                let words = |verb: &'static [&str]| -> Vec<String> {
+                    let verb = verb.iter().map(|word| (*word).to_owned());
+                    verb.chain(all.clone()).collect()
+                };
+                if let Err(error) = systemctl(&words(&["reset-failed"])) {
                     tracing::debug!(%error, "nothing to reset");
                 }
-                systemctl(&["restart", "--no-block", unit])?;
+                systemctl(&words(&["restart", "--no-block"]))?;
                 Ok(None)
             }
             Self::Process { .. } => {
                 let legacy = old.as_ref().map(|p| Legacy::of(p.pid)).unwrap_or_default();
+                let noted = old.as_ref().and_then(|old| PidFile::of(old.pid));
                 if let Some(old) = old {
-                    old.stop(PATIENCE)?;
+                    old.stop(patience)?;
                 }
-                self.start(prefix, data, &legacy).map(Some)
+                let fresh = self.start(prefix, data, &legacy)?;
+                if let Some(file) = noted {
+                    file.note(fresh.pid);
+                }
+                Ok(Some(fresh))
             }
         }
     }
@@ -236,10 +249,37 @@ fn unit_in(groups: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// The file that notes which process serves, if it is this one that it notes.
+struct PidFile(&'static Path);
+
+impl PidFile {
+    fn of(pid: u32) -> Option<Self> {
+        let path = Path::new(PID_FILE);
+        let noted = fs::read_to_string(path).ok()?;
+        (noted.trim() == pid.to_string()).then_some(Self(path))
+    }
+
+    fn note(&self, pid: u32) {
+        if let Err(error) = fs::write(self.0, format!("{pid}\n")) {
+            tracing::warn!(%error, "{} is out of date", self.0.display());
+        }
+    }
+}
+
+/// A unit and those of ours that it requires: they run the same program.
+fn with_own_needs(unit: &str) -> anyhow::Result<Vec<String>> {
+    let needs = systemctl(&["show", "--property=Requires", "--value", unit])?;
+    let ours = needs
+        .split_whitespace()
+        .filter(|need| need.starts_with("cofferdam") && need.ends_with(".service"));
+    Ok(ours.map(str::to_owned).chain([unit.to_owned()]).collect())
+}
+
 /// Runs `systemctl WORDS`; gives what it printed.
-pub(crate) fn systemctl(words: &[&str]) -> anyhow::Result<String> {
+pub(crate) fn systemctl(words: &[impl AsRef<str>]) -> anyhow::Result<String> {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     let output = Command::new("systemctl")
-        .args(words)
+        .args(&words)
         .stdin(Stdio::null())
         .output()
         .context("cannot run systemctl")?;

@@ -1,5 +1,6 @@
 //! The start of an appliance that may be on trial.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -76,8 +77,8 @@ pub(crate) fn spawn_guard(
         .context("cannot start the guard of the update")
 }
 
-/// Leaves word, on trial, why this program could not start.
-pub(crate) fn say_why(error: &anyhow::Error) {
+/// Leaves word in the data directory, on trial, why this program could not start.
+pub(crate) fn say_why(data: &Path, error: &anyhow::Error) {
     let Some((prefix, own)) = Prefix::of_self() else {
         return;
     };
@@ -85,14 +86,14 @@ pub(crate) fn say_why(error: &anyhow::Error) {
         .ok()
         .flatten()
         .is_some_and(|trial| trial.state == State::Switched && trial.to.sha256 == own);
-    if on_trial && let Err(error) = std::fs::write(prefix.file(WHY), format!("{error:#}")) {
+    if on_trial && let Err(error) = std::fs::write(data.join(WHY), format!("{error:#}")) {
         tracing::debug!(%error, "no word is left");
     }
 }
 
 /// What a program on trial left, as the end of a sentence; taken away by reading.
-pub(crate) fn why(prefix: &Prefix) -> String {
-    let path = prefix.file(WHY);
+pub(crate) fn why(data: &Path) -> String {
+    let path = data.join(WHY);
     let said = std::fs::read_to_string(&path).unwrap_or_default();
     if std::fs::remove_file(&path).is_err() || said.is_empty() {
         return String::new();

@@ -117,7 +117,7 @@ impl<'a> Watch<'a> {
             Keeper::Unit(unit) => {
                 let facts = keeper::unit_facts(unit).map_err(|e| format!("{e:#}"))?;
                 if facts.state == "failed" {
-                    return Err(format!("{unit} failed{}", why(self.prefix)));
+                    return Err(format!("{unit} failed{}", why(&self.trial.data)));
                 }
                 let before = self.trial.strikes;
                 self.trial.strikes = before.max(facts.restarts);
@@ -134,7 +134,7 @@ impl<'a> Watch<'a> {
         let Some(ending) = fell else {
             return Ok(());
         };
-        let words = format!("{ending}{}", why(self.prefix));
+        let words = format!("{ending}{}", why(&self.trial.data));
         if self.passed {
             let after = self.since.elapsed().as_secs();
             return Err(format!("it ended {after} s after the switch: {words}"));
