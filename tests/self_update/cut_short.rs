@@ -12,13 +12,6 @@ use vocab::{Clock, Entropy};
 
 use super::{push, said};
 
-fn kill_all(site: &mut Installed) -> Result {
-    for pid in site.processes()? {
-        signal(pid, Signal::KILL);
-    }
-    site.stop()
-}
-
 /// Lets an update end as healthy, and gives what was written of it, to be written again.
 fn a_trial(site: &mut Installed) -> Result<(String, serde_json::Value)> {
     let next = site.offer(&faulty("")?, &Promise::default())?;
@@ -48,7 +41,7 @@ fn t44_an_update_that_was_cut_short_anywhere_is_ended_by_the_next_start() -> Res
     let first = site.first.clone();
 
     // Written down, and the link not yet moved.
-    kill_all(&mut site)?;
+    site.kill()?;
     trial["state"] = "switched".into();
     trial["told"] = false.into();
     trial["strikes"] = 0.into();
@@ -60,7 +53,7 @@ fn t44_an_update_that_was_cut_short_anywhere_is_ended_by_the_next_start() -> Res
     site.serves(&first)?;
 
     // The link moved, and nothing restarted.
-    kill_all(&mut site)?;
+    site.kill()?;
     site.install(&faulty("")?)?;
     write(&site, &trial)?;
     site.start()?;
@@ -69,7 +62,7 @@ fn t44_an_update_that_was_cut_short_anywhere_is_ended_by_the_next_start() -> Res
     site.serves(&next)?;
 
     // Going back, and not there yet.
-    kill_all(&mut site)?;
+    site.kill()?;
     trial["state"] = "rolling_back".into();
     trial["reason"] = "it was bad".into();
     write(&site, &trial)?;
@@ -86,7 +79,7 @@ fn t44_a_build_that_cannot_start_is_left_after_three_starts_without_any_guard() 
     let mut site = Installed::bare()?;
     let (_, mut trial) = a_trial(&mut site)?;
     let first = site.first.clone();
-    kill_all(&mut site)?;
+    site.kill()?;
     let bad = faulty("exits at once")?;
     site.point("current", &first)?;
     let bad = site.install(&bad)?;
@@ -139,7 +132,7 @@ fn t44_the_guard_and_everything_else_killed_at_random_leaves_a_version_that_serv
         let delay = u64::from(u16::from_le_bytes([low, high])) % 4_000;
         Clock::sleep(Duration::from_millis(delay));
         asked.kill()?;
-        kill_all(&mut site)?;
+        site.kill()?;
         site.start()?;
         if site.prefix.join("update.json").exists() {
             let end = site.over()?;
@@ -180,7 +173,11 @@ fn t44_a_guard_killed_while_it_holds_the_jobs_leaves_the_old_version_serving() -
     }
     assert!(!asked.wait()?.success(), "apply did not notice");
     assert_eq!(site.running()?["sha256"], site.first.as_str());
-    kill_all(&mut site)?;
+    // Nobody holds the jobs any more.
+    while !site.running()?["held"].is_null() {
+        Clock::sleep(Duration::from_millis(20));
+    }
+    site.kill()?;
     // What was asked for is carried on by the next start; the job had no end.
     site.start()?;
     assert_eq!(site.over()?, "healthy");

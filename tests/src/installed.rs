@@ -11,7 +11,8 @@ use std::time::Duration;
 use bundle::Manifest;
 use bundle::manifest::{Closure, FORMAT, Item, Origin, SelfUpdate};
 use cofferdam::Program as Build;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::{Value, json};
 use store::{Store, StoreError, StoreOptions};
 use tempfile::TempDir;
@@ -222,23 +223,41 @@ impl Installed {
 
     /// Ends whatever serves the data, and the guard, by their ids.
     pub fn stop(&mut self) -> Result {
-        for _ in 0..200 {
-            let mut left = false;
-            for pid in self.processes()? {
-                left = true;
-                signal(pid, Signal::TERM);
-            }
-            if !left {
+        self.end(Signal::TERM)
+    }
+
+    /// Kills whatever serves the data, and the guard, by their ids.
+    pub fn kill(&mut self) -> Result {
+        self.end(Signal::KILL)
+    }
+
+    fn end(&mut self, by: Signal) -> Result {
+        loop {
+            let found = self.processes()?;
+            if found.is_empty() {
                 self.started = None;
                 return Ok(());
+            }
+            for pid in found {
+                // It is over when the kernel says so: its files are closed then.
+                let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
+                    continue;
+                };
+                signal(pid, by);
+                let most = Timespec {
+                    tv_sec: 60,
+                    tv_nsec: 0,
+                };
+                let mut watched = [PollFd::new(&handle, PollFlags::IN)];
+                if poll(&mut watched, Some(&most))? == 0 {
+                    return Err(format!("{pid:?} does not end\n{}", self.log()).into());
+                }
             }
             if let Some(started) = &mut self.started {
                 // Reaped, so that it is gone from the list.
                 started.has_ended()?;
             }
-            Clock::sleep(Duration::from_millis(50));
         }
-        Err(format!("it cannot be stopped\n{}", self.log()).into())
     }
 
     /// The processes that run a program of the prefix, launchers left out: they end by themselves.

@@ -13,6 +13,7 @@ use web::{UpdateStage, Which};
 
 use super::ask::{Ask, Running};
 use super::elf::{self, HOST};
+use super::guard::put_back;
 use super::judge::{self, Refusal};
 use super::keeper::{Keeper, systemctl};
 use super::layout::{Link, Lock, Prefix, Release};
@@ -107,13 +108,16 @@ fn ours(prefix: &Prefix) -> anyhow::Result<Lock> {
     let Some(lock) = prefix.lock(Duration::ZERO)? else {
         bail!("an update is under way; `cofferdam update status` shows it");
     };
-    if let Some(trial) = Trial::load(prefix)?
-        && !trial.is_over()
-    {
-        bail!(
+    match Trial::load(prefix)? {
+        Some(mut trial) if trial.state == State::Prepared => {
+            trial.reason = "it was cut short before the switch".to_owned();
+            put_back(prefix, &mut trial)?;
+        }
+        Some(trial) if !trial.is_over() => bail!(
             "the update to version {} was cut short; restart the appliance, which ends it",
             trial.to.version
-        );
+        ),
+        _ => {}
     }
     Ok(lock)
 }

@@ -75,7 +75,7 @@ pub(crate) fn settle(prefix: &Prefix) -> anyhow::Result<()> {
 }
 
 /// Points the links at what they named before, and says so.
-fn put_back(prefix: &Prefix, trial: &mut Trial) -> anyhow::Result<()> {
+pub(super) fn put_back(prefix: &Prefix, trial: &mut Trial) -> anyhow::Result<()> {
     point_back(prefix, trial)?;
     trial.state = State::RolledBack;
     trial.save(prefix)
@@ -101,7 +101,7 @@ impl Guard<'_> {
     fn carry_on(&mut self, waiting: Option<u32>) -> anyhow::Result<()> {
         let waiting = waiting.map(Process::of).transpose()?;
         match self.trial.state {
-            State::Prepared => self.switch(waiting),
+            State::Prepared => self.switch(),
             State::Switched if !self.is_current(&self.trial.to.sha256) => {
                 self.trial.reason = "the switch was cut short".to_owned();
                 self.back(waiting)
@@ -131,7 +131,7 @@ impl Guard<'_> {
     }
 
     /// Holds the jobs, points `current` at the new program, and tries that.
-    fn switch(&mut self, waiting: Option<Process>) -> anyhow::Result<()> {
+    fn switch(&mut self) -> anyhow::Result<()> {
         if let Err(error) = self.hold().and_then(|()| self.flip()) {
             // Nothing was stopped yet: the program before goes on as if nothing had been asked.
             if let Err(error) = self.ask.let_go() {
@@ -139,10 +139,10 @@ impl Guard<'_> {
             }
             self.trial.reason = format!("nothing was changed: {error:#}");
             put_back(self.prefix, &mut self.trial)?;
-            drop(waiting);
             return self.tell_the_end();
         }
-        self.try_it(waiting)
+        // Whatever process runs is one of the program before.
+        self.try_it(None)
     }
 
     fn flip(&mut self) -> anyhow::Result<()> {
@@ -263,6 +263,8 @@ impl Guard<'_> {
                 },
             }
         }
+        let after_ms = watch.elapsed().as_millis();
+        tracing::info!(%after_ms, "the program before serves again");
         self.trial.state = State::RolledBack;
         self.save()?;
         self.prefix.remove(&self.trial.to.sha256);

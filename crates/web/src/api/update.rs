@@ -3,6 +3,7 @@
 //!
 //! Invariant: each stage of an update is noted once, however often it is told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use audit::{AppendError, Auditor, Entry, Kind, Who};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use store::{StoreError, Tx};
 
 use super::bad_json;
+use crate::facilities::Facilities;
 use crate::fault::Fault;
 use crate::guard::Ctx;
 
@@ -48,11 +50,24 @@ pub(crate) async fn hold(ctx: Ctx, body: Body<HoldBody>) -> Result<Json<Value>, 
     let Json(body) = body.map_err(|e| bad_json(&e))?;
     let patience = Duration::from_secs(body.seconds.min(HOLD_MAX_S));
     let facilities = ctx.app.facilities.clone();
+    let mut asker = Asker(Some(facilities.clone()));
     let (ended, lost) = ctx
         .app
         .off(move || Ok(facilities.hold(patience, &body.why, &body.lost)))
         .await?;
+    asker.0 = None;
     Ok(Json(json!({ "ended": ended, "lost": lost })))
+}
+
+/// Whoever asked for a hold. When they are gone before it is answered, nobody would ever let go.
+struct Asker(Option<Arc<dyn Facilities>>);
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        if let Some(facilities) = &self.0 {
+            facilities.let_go();
+        }
+    }
 }
 
 /// `DELETE /api/v1/update/hold`

@@ -193,6 +193,8 @@ impl<'a> Watch<'a> {
         self.tested = Some(Stopwatch::start());
         match tested {
             Ok(()) => {
+                let after_ms = self.since.elapsed().as_millis();
+                tracing::info!(%after_ms, "the new program passed its self-test");
                 self.passed = true;
                 Look::Good
             }
