@@ -15,4 +15,5 @@ mod power_cut;
 mod self_update;
 mod serving;
 mod static_binary;
+mod tls;
 mod workflows;

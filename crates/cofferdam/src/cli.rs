@@ -1,6 +1,7 @@
 //! The command line: every verb, its arguments and its help.
 
 mod bundle;
+mod update;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bundle::{Bundle, Key, Keys, Password, Root, Thresholds};
+pub(crate) use update::{Timing, Update};
 
 /// CI for networks with no way out: a git forge, a job queue and disposable, sandboxed runners.
 #[derive(Debug, Parser)]
@@ -39,12 +41,15 @@ pub(crate) struct Global {
         default_value = "/var/lib/cofferdam"
     )]
     pub(crate) data: PathBuf,
-    /// Talk to this server instead of the control socket, e.g. http://127.0.0.1:8470
+    /// Talk to this server instead of the control socket, e.g. https://forge.lab:8470
     #[arg(long, global = true, env = "COFFERDAM_SERVER")]
     pub(crate) server: Option<String>,
     /// File holding the access token for --server (or set COFFERDAM_TOKEN)
     #[arg(long, global = true)]
     pub(crate) token_file: Option<PathBuf>,
+    /// File holding the certificate of the authority to trust for --server https://…
+    #[arg(long, global = true, env = "COFFERDAM_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
     /// Print JSON instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -52,15 +57,30 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Install this program on this host, from a medium, as a service
+    #[command(
+        after_help = "Example:\n  ./cofferdam install --from /media/usb   # asks for the root's \
+        fingerprint, which is on the paper"
+    )]
+    Install(Install),
+    /// Take the service off this host; the data stays
+    Uninstall(Uninstall),
     /// Make a data directory: database, keys, settings
     #[command(after_help = "Example:\n  cofferdam init --data /srv/cofferdam")]
-    Init,
+    Init {
+        /// The appliance's name; by default one is made up
+        #[arg(long)]
+        name: Option<String>,
+    },
     /// Serve the forge, the queue and the runners
     #[command(
         after_help = "Example:\n  cofferdam serve --listen 127.0.0.1:0   # the first line \
         printed is the address, once ready"
     )]
     Serve(Serve),
+    /// Make sandboxes for a `serve` that has no rights of its own
+    #[command(hide = true)]
+    Launcher(Launcher),
     /// Manage users
     #[command(subcommand)]
     User(User),
@@ -93,6 +113,9 @@ pub(crate) enum Verb {
         cofferdam try --event workflow_dispatch --event-file dispatch.json"
     )]
     Try(Try),
+    /// Make, renew or show the appliance's certificate
+    #[command(subcommand)]
+    Tls(Tls),
     /// Say what this host offers for sandboxes, and what is missing
     Doctor,
     /// Run as a job on this host and list what a job could see
@@ -115,81 +138,96 @@ pub(crate) enum Verb {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Install {
+    /// The folder of the bundle to install from; it is verified before anything is done
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+    /// The fingerprint of the site's root, 64 hex digits; asked for when it is not given
+    #[arg(long, value_name = "HEX", requires = "from")]
+    pub(crate) root_fingerprint: Option<String>,
+    /// Address and port to serve; default 0.0.0.0:8470
+    #[arg(long)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A name or address that clients use; the first is what people type
+    #[arg(long = "name")]
+    pub(crate) names: Vec<String>,
+    /// The site's own certificate, instead of one by the appliance's own authority
+    #[arg(long, requires = "key", value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The key of --cert, unencrypted PEM
+    #[arg(long, requires = "cert", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Put everything in its place and start nothing
+    #[arg(long)]
+    pub(crate) no_start: bool,
+    /// Another root directory, to look at an installation
+    #[arg(long, hide = true, env = "COFFERDAM_PREFIX", default_value = "/")]
+    pub(crate) prefix: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Uninstall {
+    /// Remove the data as well; asks for the directory's name
+    #[arg(long)]
+    pub(crate) purge: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Another root directory, to look at an installation
+    #[arg(long, hide = true, env = "COFFERDAM_PREFIX", default_value = "/")]
+    pub(crate) prefix: PathBuf,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Serve {
     /// Address and port; port 0 takes a free one. Default: web.listen of config.toml
     #[arg(long)]
     pub(crate) listen: Option<SocketAddr>,
+    /// The socket of a `cofferdam launcher`; without it this process, as root, starts its own
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) launcher: Option<PathBuf>,
+    /// Leave the terminal's session, for a start in the background
+    #[arg(long, hide = true)]
+    pub(crate) own_session: bool,
     /// Leave out every fsync: a control run that must lose data when the power is cut
     #[arg(long, hide = true)]
     pub(crate) lose_data_on_power_cut: bool,
 }
 
-/// How long the steps of an update may take.
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Timing {
-    /// Seconds that running jobs may go on before the switch; what is left then ends as lost
-    #[arg(long, default_value_t = 600)]
-    pub(crate) hold: u64,
-    /// Seconds that the new program is on trial
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(5..=600))]
-    pub(crate) trial: u64,
+#[derive(Args, Debug)]
+pub(crate) struct Launcher {
+    /// Where to listen for the appliance
+    #[arg(long, default_value = "/run/cofferdam/launcher.sock")]
+    pub(crate) socket: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Update {
-    /// Show what is installed, what was imported, and how the last update went
-    Status {
-        #[arg(
-            long,
-            hide = true,
-            env = "COFFERDAM_PREFIX",
-            default_value = "/opt/cofferdam"
-        )]
-        prefix: PathBuf,
+pub(crate) enum Tls {
+    /// Make an authority of the appliance's own and a certificate, or take the site's
+    #[command(after_help = "Examples:\n  cofferdam tls init --name forge.lab\n  \
+        cofferdam tls init --cert chain.pem --key key.pem")]
+    Init {
+        /// A name or address that clients use, besides this host's own; repeat for several
+        #[arg(long = "name")]
+        names: Vec<String>,
+        /// The site's own certificate, with what stands between it and the site's authority
+        #[arg(long, requires = "key", conflicts_with = "names")]
+        cert: Option<PathBuf>,
+        /// The key of --cert, unencrypted PEM
+        #[arg(long, requires = "cert")]
+        key: Option<PathBuf>,
+        /// Read key and certificate from standard input
+        #[arg(long, hide = true, conflicts_with_all = ["names", "cert"])]
+        stdin: bool,
     },
-    /// Switch to the imported program; it goes back by itself unless the new one is healthy
-    #[command(after_help = "Example:\n  cofferdam update apply --hold 60")]
-    Apply {
-        #[arg(
-            long,
-            hide = true,
-            env = "COFFERDAM_PREFIX",
-            default_value = "/opt/cofferdam"
-        )]
-        prefix: PathBuf,
-        #[command(flatten)]
-        timing: Timing,
+    /// Make a new certificate now; the authority stays
+    Renew {
+        /// A further name or address; repeat for several
+        #[arg(long = "name")]
+        names: Vec<String>,
     },
-    /// Switch back to the program before this one
-    Rollback {
-        #[arg(
-            long,
-            hide = true,
-            env = "COFFERDAM_PREFIX",
-            default_value = "/opt/cofferdam"
-        )]
-        prefix: PathBuf,
-        #[command(flatten)]
-        timing: Timing,
-    },
-    /// Watch an update to its end
-    #[command(hide = true)]
-    Guard {
-        #[arg(long, env = "COFFERDAM_PREFIX", default_value = "/opt/cofferdam")]
-        prefix: PathBuf,
-        /// The process that waits to be watched
-        #[arg(long)]
-        pid: Option<u32>,
-    },
-    /// Count a start on trial, or take the update back
-    #[command(hide = true)]
-    Settle {
-        #[arg(long, env = "COFFERDAM_PREFIX", default_value = "/opt/cofferdam")]
-        prefix: PathBuf,
-    },
-    /// Say what this program is
-    #[command(hide = true)]
-    Describe,
+    /// Show names, end and authority
+    Show,
 }
 
 #[derive(Debug, Subcommand)]

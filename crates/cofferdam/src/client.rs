@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -11,8 +12,11 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 
 use crate::cli::Global;
 
@@ -23,6 +27,8 @@ enum Target {
         address: SocketAddr,
         host: String,
         token: Option<String>,
+        /// The name to prove and what is trusted, with https.
+        tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
     },
 }
 
@@ -41,21 +47,37 @@ struct Refusal {
 }
 
 impl Client {
+    /// A client of the control socket of `data`.
+    pub(crate) fn control(data: &Path) -> Self {
+        Self(Target::Control(data.join("control.sock")))
+    }
+
     /// The client that the global flags ask for.
     pub(crate) fn from_flags(global: &Global) -> anyhow::Result<Self> {
         let Some(url) = &global.server else {
             return Ok(Self(Target::Control(global.data.join("control.sock"))));
         };
-        let Some(host) = url
-            .strip_prefix("http://")
-            .map(|rest| rest.trim_end_matches('/'))
-        else {
-            bail!("--server {url} must begin with http://");
+        let (secure, host) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest.trim_end_matches('/')),
+            (None, Some(rest)) => (false, rest.trim_end_matches('/')),
+            (None, None) => bail!("--server {url} must begin with https:// or http://"),
         };
-        let (name, port) = host.rsplit_once(':').unwrap_or((host, "80"));
+        let usual = if secure { "443" } else { "80" };
+        let (name, port) = host.rsplit_once(':').unwrap_or((host, usual));
         let port: u16 = port
             .parse()
             .with_context(|| format!("--server {url} has no valid port"))?;
+        let tls = if secure {
+            let bare = name
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned();
+            let proved = ServerName::try_from(bare)
+                .with_context(|| format!("--server {url} has no valid name"))?;
+            Some((proved, crate::tls::client_config(global.ca.as_deref())?))
+        } else {
+            None
+        };
         let address = SocketAddr::new(resolve(name)?, port);
         let token = match &global.token_file {
             Some(path) => Some(
@@ -70,6 +92,7 @@ impl Client {
             address,
             host: host.to_owned(),
             token,
+            tls,
         }))
     }
 
@@ -97,6 +120,7 @@ impl Client {
                 address,
                 host,
                 token,
+                tls,
             } => {
                 request = request.header("host", host);
                 if let Some(token) = token {
@@ -106,6 +130,17 @@ impl Client {
                 let stream = TcpStream::connect(address)
                     .await
                     .with_context(|| format!("cannot reach the server at {address}; is it up?"))?;
+                let Some((name, config)) = tls else {
+                    return exchange(stream, request).await;
+                };
+                let connector = TlsConnector::from(config.clone());
+                let stream = connector.connect(name.clone(), stream).await;
+                let stream = stream.with_context(|| {
+                    format!(
+                        "the server at {address} does not prove to be {host}; --ca FILE names \
+                         the authority to trust"
+                    )
+                })?;
                 exchange(stream, request).await
             }
         }

@@ -23,6 +23,7 @@ pub(crate) struct Config {
     pub(crate) runner: Runner,
     /// Which image serves a `runs-on` label; `default` is the image imported first.
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) toolcache: Toolcache,
 }
 
 /// How people and tools reach the appliance.
@@ -31,6 +32,9 @@ pub(crate) struct Config {
 pub(crate) struct Web {
     /// Address and port to listen on; port 0 takes a free one.
     pub(crate) listen: SocketAddr,
+    /// Whether it speaks TLS, with the certificate in `DATA/keys/tls`. By default it does when
+    /// there is one; without one it listens on loopback only.
+    pub(crate) tls: Option<bool>,
     /// What pages and clone addresses begin with; by default the address that was bound.
     pub(crate) public_url: Option<String>,
     /// How long a browser session lasts, in hours.
@@ -39,6 +43,16 @@ pub(crate) struct Web {
     pub(crate) push_max_mib: u64,
     /// The largest single object in a push, inflated, in MiB.
     pub(crate) object_max_mib: u64,
+    /// Whether anybody may pull images and packages, without an account.
+    pub(crate) open_supply: bool,
+}
+
+/// How `setup-*` actions find their tools.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Toolcache {
+    /// Which version may stand in for another: `"python 3.12" = "3.13"`.
+    pub(crate) aliases: BTreeMap<String, String>,
 }
 
 /// What a job may use.
@@ -47,6 +61,8 @@ pub(crate) struct Web {
 pub(crate) struct Runner {
     /// Jobs at a time; 0 takes the number of processors.
     pub(crate) slots: usize,
+    /// First of the host ids that jobs run under; by default 1879048192.
+    pub(crate) first_id: Option<u32>,
     /// Sandboxes kept ready.
     pub(crate) warm: usize,
     /// Memory of one job, its files in the sandbox included, in MiB.
@@ -65,10 +81,12 @@ impl Default for Web {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8470)),
+            tls: None,
             public_url: None,
             session_hours: 12,
             push_max_mib: 2048,
             object_max_mib: 128,
+            open_supply: false,
         }
     }
 }
@@ -77,6 +95,7 @@ impl Default for Runner {
     fn default() -> Self {
         Self {
             slots: 0,
+            first_id: None,
             warm: 2,
             memory_mib: 2048,
             disk_mib: 1536,
@@ -103,13 +122,16 @@ pub(crate) const TEMPLATE: &str = "\
 
 [web]
 # listen = \"127.0.0.1:8470\"      # address and port; port 0 takes a free one
+# tls = true                     # default: whether `cofferdam tls init` was done
 # public_url = \"http://…\"        # what clone addresses begin with; default: the bound address
 # session_hours = 12
 # push_max_mib = 2048
 # object_max_mib = 128
+# open_supply = false            # true: images and packages can be pulled without an account
 
 [runner]
 # slots = 0                      # jobs at a time; 0: one per processor
+# first_id = 1879048192          # first of the 65536 host ids for each slot
 # warm = 2                       # sandboxes kept ready
 # memory_mib = 2048              # of one job
 # disk_mib = 1536                # what a job may write
@@ -121,6 +143,11 @@ pub(crate) const TEMPLATE: &str = "\
 # (ubuntu-latest, self-hosted, linux, x64, …) means the image that was imported first.
 [labels]
 # \"ubuntu-latest\" = \"debian-python\"
+
+# Which version of a tool may stand in for one that no bundle has brought; a job that gets the
+# other one says so in its log and its receipt.
+[toolcache.aliases]
+# \"python 3.12\" = \"3.13\"
 ";
 
 impl Config {
@@ -176,6 +203,16 @@ impl Config {
         at_least("web.session_hours", self.web.session_hours, 1);
         at_least("web.push_max_mib", self.web.push_max_mib, 1);
         at_least("web.object_max_mib", self.web.object_max_mib, 1);
+        for (from, to) in &self.toolcache.aliases {
+            let named = from
+                .split_once(' ')
+                .is_some_and(|(tool, version)| !tool.is_empty() && !version.trim().is_empty());
+            if !named || to.trim().is_empty() {
+                found.push(format!(
+                    "toolcache.aliases has '{from}' = '{to}', it must be like \"python 3.12\" = \"3.13\""
+                ));
+            }
+        }
         if let Some(url) = &self.web.public_url
             && !url.starts_with("http://")
             && !url.starts_with("https://")

@@ -8,13 +8,18 @@ mod config;
 mod facilities;
 mod housekeeping;
 mod identity;
+mod install;
 mod local;
+mod notify;
 mod output;
 mod privileges;
 mod program;
 mod site;
 mod sse;
+mod supplying;
+mod tls;
 mod update;
+mod upkeep;
 
 use std::process::ExitCode;
 

@@ -29,7 +29,7 @@ pub(crate) struct Site {
 }
 
 /// Makes the directory and what must be in it before it can be opened; keeps what is there.
-pub(crate) fn prepare(data: &Path) -> anyhow::Result<()> {
+pub(crate) fn prepare(data: &Path, name: Option<&str>) -> anyhow::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -39,8 +39,11 @@ pub(crate) fn prepare(data: &Path) -> anyhow::Result<()> {
         let path = data.join(dir);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
     }
-    let name = format!("appliance-{}\n", Entropy::system().hex(2));
-    write_new(&data.join("name"), &name)?;
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None => format!("appliance-{}", Entropy::system().hex(2)),
+    };
+    write_new(&data.join("name"), &format!("{name}\n"))?;
     write_new(&data.join("config.toml"), TEMPLATE)?;
     store::sync_dir(data).with_context(|| format!("cannot sync {}", data.display()))
 }

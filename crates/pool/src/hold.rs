@@ -10,7 +10,7 @@ use crate::Pool;
 
 /// What became of the jobs that ran when the pool was held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
-pub struct Held {
+pub struct AfterHold {
     /// Ended by themselves.
     pub ended: usize,
     /// Were stopped when patience was over.
@@ -20,7 +20,7 @@ pub struct Held {
 impl Pool {
     /// Takes no further job (`why` is what waiting jobs say), gives running ones `patience` to
     /// end, then ends them as lost with the reason `lost`. Returns when none runs any more.
-    pub fn hold(&self, patience: Duration, why: &str, lost: &str) -> Held {
+    pub fn hold(&self, patience: Duration, why: &str, lost: &str) -> AfterHold {
         let watch = Stopwatch::start();
         let mut state = self.shared.state();
         state.held = Some(why.to_owned());
@@ -31,7 +31,7 @@ impl Pool {
             state = self.shared.wait(state, left);
         }
         if state.held.is_none() {
-            return Held {
+            return AfterHold {
                 ended: ran.saturating_sub(state.running.len()),
                 lost: 0,
             };
@@ -46,7 +46,7 @@ impl Pool {
             state = self.shared.wait(state, Duration::from_secs(1));
         }
         state.lost = None;
-        Held {
+        AfterHold {
             ended: ran.saturating_sub(left),
             lost: left,
         }

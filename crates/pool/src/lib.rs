@@ -15,14 +15,15 @@ mod provider;
 mod recorder;
 mod selftest;
 mod source;
+mod supplied;
 mod unpack;
 
 pub use appliance::{Appliance, Named, OpenRepo, secrets_named};
 pub use config::PoolConfig;
 pub use dispatcher::{Busy, Parts, Pool, Snapshot};
 pub use embedded::{Embedded, SERVICE_PORT};
-pub use hold::Held;
-pub use provider::Provider;
+pub use hold::AfterHold;
+pub use provider::{Held, JobEndpoint, JobSeat, Provider};
 pub use selftest::SelfTest;
 pub use source::RepoSource;
 pub use unpack::LayerUnpacker;

@@ -52,6 +52,8 @@ impl Pool {
                 attempt: Attempt(ATTEMPT.fetch_add(1, Ordering::Relaxed).into()),
                 epoch: 0,
             },
+            endpoint: None,
+            supply: None,
             github: serde_json::Map::new(),
             needs: serde_json::Map::new(),
             vars: Vec::new(),

@@ -47,6 +47,7 @@ pub use launcher::Launcher;
 pub use probe::probe;
 pub use reexec::dispatch_reexec;
 pub use server::listen;
+pub use slots::check_host as check_ids;
 pub use spec::{
     DefenceOff, ExecSpec, ExitStatus, IDS_PER_SLOT, JailSpec, LandlockRules, LauncherConfig,
     Limits, ReadOnlyBind, Root,

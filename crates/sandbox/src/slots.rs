@@ -101,7 +101,7 @@ impl Slots {
 
 /// Refuses ids that the host's accounts use: `passwd`, `group` and the ranges handed out in
 /// `subuid` and `subgid` to others than `cofferdam`.
-pub(crate) fn check_host(etc: &Path, base: u32, count: u32) -> Result<(), String> {
+pub fn check_host(etc: &Path, base: u32, count: u32) -> Result<(), String> {
     let end = u64::from(base) + u64::from(count) * u64::from(IDS_PER_SLOT);
     if base < IDS_PER_SLOT || end > u64::from(u32::MAX) || count == 0 {
         return Err(format!(

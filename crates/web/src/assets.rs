@@ -6,6 +6,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use rust_embed::RustEmbed;
 
+use crate::fault::Fault;
+use crate::guard::Ctx;
+
 #[derive(RustEmbed)]
 #[folder = "../../ui/assets"]
 struct Assets;
@@ -46,4 +49,19 @@ pub(crate) async fn serve(Path(path): Path<String>) -> Response {
         HeaderValue::from_static("public, max-age=31536000, immutable"),
     );
     found
+}
+
+/// The certificate of the authority that vouches for this server, for clients to trust.
+pub(crate) async fn authority(ctx: Ctx) -> Result<Response, Fault> {
+    let Some(pem) = &ctx.app.config.authority else {
+        let words = "this appliance has no certificate authority of its own";
+        let todo = "ask its operator whose certificate it uses";
+        return Err(Fault::new(StatusCode::NOT_FOUND, words).todo(todo));
+    };
+    let mut found = Response::new(Body::from(pem.clone()));
+    found.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-x509-ca-cert"),
+    );
+    Ok(found)
 }

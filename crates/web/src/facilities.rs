@@ -59,6 +59,8 @@ pub struct ProgramFacts {
     pub address: String,
     /// Whether the settings leave the choice of the port to the system.
     pub any_port: bool,
+    /// Whether it speaks TLS there.
+    pub secure: bool,
 }
 
 /// One thing that was tried.

@@ -24,12 +24,14 @@ mod metrics;
 mod pages;
 mod plan;
 mod push;
+mod registry;
 mod respond;
 mod routes;
 mod serve;
 mod state;
 mod states;
 mod stream;
+mod tls;
 mod view;
 mod words;
 
@@ -37,8 +39,9 @@ pub use api::update::{NoteError, UpdateEvent, UpdateStage, Which};
 pub use config::{WebConfig, WebLimits};
 pub use facilities::{Check, Facilities, Fact, NoFacilities, ProgramFacts, Slot, SlotState};
 pub use push::{RecordError, Recovered, recover};
+pub use registry::{JobDoor, Seat, Serving};
 pub use routes::{control_router, router};
-pub use serve::{serve, serve_control};
+pub use serve::{serve, serve_control, serve_tls};
 pub use state::{App, AppParts};
 
 #[cfg(test)]

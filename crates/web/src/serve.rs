@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use axum::extract::connect_info::Connected;
@@ -10,6 +11,7 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::state::App;
+use crate::tls::Secure;
 
 /// Serves people, git and programs on `listener` until `shutdown` comes, then drains.
 pub async fn serve(
@@ -21,6 +23,26 @@ pub async fn serve(
     let router = crate::routes::router(app);
     axum::serve(
         Quick(listener),
+        router.into_make_service_with_connect_info::<Addr>(),
+    )
+    .with_graceful_shutdown(async move {
+        shutdown.await;
+        stopping.stop();
+    })
+    .await
+}
+
+/// As [`serve`], encrypted: HTTP/1.1 or HTTP/2 as the peer asks in its handshake.
+pub async fn serve_tls(
+    listener: TcpListener,
+    config: Arc<rustls::ServerConfig>,
+    app: App,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let stopping = app.clone();
+    let router = crate::routes::router(app);
+    axum::serve(
+        Secure::over(Quick(listener), config)?,
         router.into_make_service_with_connect_info::<Addr>(),
     )
     .with_graceful_shutdown(async move {

@@ -105,6 +105,46 @@ fn bootstrap(recipe: &Recipe, tree: &Path) -> Result<()> {
     run(command.stdin(Stdio::null()))
 }
 
+/// What tells mmdebstrap where the packages of `suite` are: this host's own sources of it, else the
+/// mirror of the release that the host has.
+pub(crate) fn sources_for(suite: &str) -> Result<Vec<String>> {
+    if let Ok(files) = host_sources(suite) {
+        return Ok(files.iter().map(|f| f.display().to_string()).collect());
+    }
+    for known in host_sources("bookworm")? {
+        let text = std::fs::read_to_string(&known)?;
+        if let Some(mirror) = mirror_in(&text, "bookworm") {
+            return Ok(vec![format!("deb {mirror} {suite} main")]);
+        }
+    }
+    bail!("no mirror of Debian is named under /etc/apt; add one that has {suite}")
+}
+
+/// The address in the first active entry of `suite`.
+fn mirror_in(text: &str, suite: &str) -> Option<String> {
+    let mut mirror = None;
+    for line in text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+    {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["URIs:", uri, ..] => mirror = Some(uri),
+            ["Suites:", ..] if words.contains(&suite) => {
+                if let Some(mirror) = mirror {
+                    return Some(mirror.to_owned());
+                }
+            }
+            ["deb", ..] if words.contains(&suite) => {
+                let uri = words.iter().find(|word| word.contains("://"));
+                return uri.map(|uri| (*uri).to_owned());
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 /// The files that tell this host's apt where Debian's packages are.
 fn host_sources(suite: &str) -> Result<Vec<PathBuf>> {
     let mut candidates = vec![PathBuf::from("/etc/apt/sources.list")];
@@ -154,6 +194,22 @@ mod tests {
         ));
         assert!(!serves("# deb http://mirror bookworm main\n", "bookworm"));
         assert!(!serves("deb http://mirror/apt stable main\n", "bookworm"));
+    }
+
+    #[test]
+    fn the_mirror_of_a_release_is_found_in_both_forms() {
+        let block =
+            "Types: deb\n# URIs: http://old\nURIs: http://mirror/debian\nSuites: bookworm\n";
+        assert_eq!(
+            mirror_in(block, "bookworm").as_deref(),
+            Some("http://mirror/debian")
+        );
+        let line = "deb [signed-by=/k] http://mirror/d bookworm main\n";
+        assert_eq!(
+            mirror_in(line, "bookworm").as_deref(),
+            Some("http://mirror/d")
+        );
+        assert_eq!(mirror_in(line, "trixie"), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod dist;
+mod hosts;
 mod image;
 mod oci;
 mod shell;
@@ -41,6 +42,15 @@ enum Task {
         #[arg(long, value_name = "PATH")]
         binary: Option<PathBuf>,
     },
+    /// Boot bare Debian machines, install on them from a stick, and use the appliance for real.
+    Hosts {
+        /// Only this release; repeat for several.
+        #[arg(long = "suite", value_name = "NAME")]
+        suites: Vec<String>,
+        /// Install this binary instead of building one.
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+    },
     /// Measure against C git and other container runtimes; one table and JSON.
     Bench {
         /// Samples for each row; fewer for the slow ones.
@@ -73,6 +83,7 @@ fn run() -> anyhow::Result<()> {
         Task::Dist => dist::run_task(&root),
         Task::Image => image::ensure(&root).map(drop),
         Task::Demo { exit, binary } => demo::run(&root, exit, binary),
+        Task::Hosts { suites, binary } => hosts::run(&root, &suites, binary),
         Task::Bench {
             samples,
             only,

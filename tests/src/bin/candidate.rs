@@ -190,7 +190,7 @@ fn never_ready(build: &Build, words: &[String]) -> ! {
         .expect("an address is given");
     let who = serde_json::json!({
         "version": build.version, "sha256": sha256, "pid": std::process::id(),
-        "address": address, "any_port": false, "held": null,
+        "address": address, "any_port": false, "secure": false, "held": null,
     });
     let socket = data().join("control.sock");
     drop(std::fs::remove_file(&socket));
@@ -198,25 +198,27 @@ fn never_ready(build: &Build, words: &[String]) -> ! {
     let web = TcpListener::bind(&address).expect("the port is free");
     later(move || {
         for stream in web.incoming().flatten() {
-            answer(
-                stream,
-                "503 Service Unavailable",
-                "{\"error\":\"not ready\"}",
-            );
+            answer(stream, "{}");
         }
     });
     for stream in control.incoming().flatten() {
-        answer(stream, "200 OK", &who.to_string());
+        answer(stream, &who.to_string());
     }
     exit(1);
 }
 
-fn answer(mut stream: impl Read + Write, status: &str, body: &str) {
+fn answer(mut stream: impl Read + Write, body: &str) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n > 0) {
         head.push(byte[0]);
     }
+    let ready = String::from_utf8_lossy(&head).contains("/readyz");
+    let status = if ready {
+        "503 Service Unavailable"
+    } else {
+        "200 OK"
+    };
     let text = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
          connection: close\r\n\r\n{body}",

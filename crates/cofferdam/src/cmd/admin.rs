@@ -176,7 +176,7 @@ pub(super) fn repo_path(repo: &str) -> anyhow::Result<String> {
 }
 
 /// The list in an answer, which is either the answer itself or stands under `key`.
-pub(super) fn rows_of<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
+pub(crate) fn rows_of<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
     answer
         .as_array()
         .or_else(|| answer[key].as_array())

@@ -8,12 +8,15 @@ use serde_json::json;
 use store::StoreOptions;
 
 use crate::cli::Global;
+use crate::install::{look, place::Place};
 use crate::output;
 use crate::site::Site;
 
-/// What this host offers for sandboxes. Exits 1 when no job could start.
+/// What this host offers for sandboxes, and how an installation on it stands. Exits 1 when no job could start.
 pub(super) fn doctor(global: &Global) -> anyhow::Result<ExitCode> {
-    let findings = sandbox::probe(&LauncherConfig::new());
+    let mut findings = sandbox::probe(&LauncherConfig::new());
+    let place = Place::new(std::path::Path::new("/"));
+    findings.extend(look::findings(&place, &global.data));
     let mandatory = findings.iter().any(|f| f.state == FindingState::Mandatory);
     if global.json {
         output::json(&json!({ "findings": findings, "jobs_can_run": !mandatory }));

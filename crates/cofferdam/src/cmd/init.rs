@@ -8,10 +8,10 @@ use crate::cli::Global;
 use crate::output;
 use crate::site::{Site, prepare};
 
-pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
+pub(super) fn run(global: &Global, name: Option<&str>) -> anyhow::Result<ExitCode> {
     let data = &global.data;
     let known = data.join("name").exists();
-    prepare(data)?;
+    prepare(data, name)?;
     let site = Site::open(data, StoreOptions::default())?;
     if global.json {
         output::json(&serde_json::json!({ "data": data, "name": site.name, "made": !known }));

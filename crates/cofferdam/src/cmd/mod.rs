@@ -1,12 +1,14 @@
 //! One module for each group of verbs.
 
-mod admin;
+pub(crate) mod admin;
 mod bundle;
 mod checks;
 mod image;
 mod init;
+mod launcher;
 mod runs;
 mod serve;
+mod tls;
 mod try_run;
 mod update;
 mod workflow;
@@ -20,14 +22,23 @@ use clap::CommandFactory;
 use crate::cli::{Cli, Verb};
 use crate::client::Client;
 
+/// How many jobs an appliance of the usual settings may ever run at a time on this host.
+pub(crate) fn usual_slots() -> u32 {
+    serve::launcher_settings(std::path::Path::new("/"), &crate::config::Config::default()).slots
+}
+
 /// Does what the command line says; the code is the process's own.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { global, verb } = cli;
     match verb {
-        Verb::Init => init::run(&global),
+        Verb::Install(args) => crate::install::run(&global, &args),
+        Verb::Uninstall(args) => crate::install::uninstall(&global, &args),
+        Verb::Init { name } => init::run(&global, name.as_deref()),
         Verb::Serve(args) => serve::run(&global, &args),
         Verb::Try(args) => try_run::run(&global, &args),
         Verb::Workflow(verb) => workflow::run(&global, verb),
+        Verb::Launcher(args) => launcher::run(&global, &args),
+        Verb::Tls(verb) => tls::run(&global, verb),
         Verb::Bundle(verb) => bundle::run(&global, verb),
         Verb::Doctor => checks::doctor(&global),
         Verb::Inspect => checks::inspect(&global),

@@ -1,6 +1,6 @@
 //! `cofferdam serve`: the whole appliance in one process, and its launcher beside it.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -11,17 +11,18 @@ use anyhow::{Context, bail};
 use pool::{Appliance, Embedded, LayerUnpacker, Parts, Pool};
 use runner::executor::Executor;
 use runner::receipt::RunnerIdentity;
-use sandbox::{Launcher, LauncherConfig};
+use sandbox::{Launcher, LauncherConfig, StartError};
 use store::StoreOptions;
 use tokio::signal::unix::{SignalKind, signal};
-use web::{App, AppParts, ProgramFacts, WebConfig, WebLimits};
+use web::{App, AppParts, JobDoor, ProgramFacts, WebConfig, WebLimits};
 
 use crate::cli::{Global, Serve};
 use crate::config::Config;
 use crate::facilities::Host;
+use crate::notify::Manager;
 use crate::privileges::drop_privileges;
 use crate::site::Site;
-use crate::{housekeeping, identity, output, program, update};
+use crate::{housekeeping, identity, output, program, supplying, tls, update, upkeep};
 
 /// How long running jobs may take to end after a request to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +33,9 @@ pub(super) fn run(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
 }
 
 fn start(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
+    if args.own_session {
+        rustix::process::setsid().context("cannot leave the terminal's session")?;
+    }
     // Layers are named to the launcher, which works in another directory.
     let data = &global
         .data
@@ -46,7 +50,10 @@ fn start(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
     let on_trial = update::at_start();
     // The launcher keeps root's powers, this process gives them up; both before any thread of
     // tokio starts.
-    let launching = Launching::start(data, &config);
+    let launching = match &args.launcher {
+        Some(socket) => Launching::connect(socket),
+        None => Launching::start(data, &config),
+    };
     if rustix::process::geteuid().is_root() && data.exists() {
         drop_privileges(data)?;
     }
@@ -70,19 +77,38 @@ struct Launching {
     findings: Vec<sandbox::Finding>,
 }
 
+/// What the launcher of an appliance is told, by whoever starts it.
+pub(super) fn launcher_settings(data: &Path, config: &Config) -> LauncherConfig {
+    let usual = LauncherConfig::new();
+    let own = u32::try_from(config.runner.slots() + config.runner.warm + 2);
+    LauncherConfig {
+        // All launchers of a host draw from the same ids: what others hold is passed over.
+        slots: own.map_or(usual.slots, |own| own.max(usual.slots)),
+        id_base: config.runner.first_id.unwrap_or(usual.id_base),
+        warm: u32::try_from(config.runner.warm).unwrap_or(0),
+        source_roots: vec![data.to_owned()],
+        ..usual
+    }
+}
+
 impl Launching {
+    /// A launcher of this process's own, which must be root.
     fn start(data: &Path, config: &Config) -> Self {
-        let usual = LauncherConfig::new();
-        let own = u32::try_from(config.runner.slots() + config.runner.warm + 2);
-        let settings = LauncherConfig {
-            // All launchers of a host draw from the same ids: what others hold is passed over.
-            slots: own.map_or(usual.slots, |own| own.max(usual.slots)),
-            warm: u32::try_from(config.runner.warm).unwrap_or(0),
-            source_roots: vec![data.to_owned()],
-            ..usual
-        };
+        let settings = launcher_settings(data, config);
         let findings = sandbox::probe(&settings);
-        let launcher = Launcher::start(&settings).map(Arc::new).map_err(|error| {
+        Self::of(Launcher::start(&settings), findings)
+    }
+
+    /// The launcher that serves at `socket`; it has looked at the host.
+    fn connect(socket: &Path) -> Self {
+        let path = socket.with_file_name(super::launcher::FINDINGS);
+        let told = std::fs::read(path).ok();
+        let findings = told.and_then(|told| serde_json::from_slice(&told).ok());
+        Self::of(Launcher::connect(socket), findings.unwrap_or_default())
+    }
+
+    fn of(launcher: Result<Launcher, StartError>, findings: Vec<sandbox::Finding>) -> Self {
+        let launcher = launcher.map(Arc::new).map_err(|error| {
             let reason = format!("no job can run here: {error:#}");
             tracing::error!("{reason}");
             reason
@@ -102,8 +128,10 @@ async fn serve(
     let bound = listener
         .local_addr()
         .context("cannot tell the bound address")?;
+    let secure = secure(&site, bound)?;
+    let scheme = if secure.is_some() { "https" } else { "http" };
     let public_url = site.config.web.public_url.clone().map_or_else(
-        || format!("http://{bound}"),
+        || format!("{scheme}://{bound}"),
         |url| url.trim_end_matches('/').to_owned(),
     );
     let host = Arc::new(Host {
@@ -118,6 +146,7 @@ async fn serve(
             pid: std::process::id(),
             address: bound.to_string(),
             any_port: args.listen.unwrap_or(site.config.web.listen).port() == 0,
+            secure: secure.is_some(),
         },
         health: update::Health {
             store: site.store.clone(),
@@ -125,9 +154,22 @@ async fn serve(
         },
     });
     let launcher = launching.launcher;
-    let app = build_app(&site, &public_url, host.clone(), launcher.clone(), args);
+    let authority = secure
+        .as_ref()
+        .and_then(|_| tls::authority(site.store.dir()));
+    let app = build_app(
+        &site,
+        WebConfig {
+            authority,
+            ..web_config(&site, &public_url)
+        },
+        host.clone(),
+        launcher.clone(),
+        args,
+    );
     settle(&site, &app)?;
     housekeeping::start(&app, &site.store, &site.clock).context("cannot start housekeeping")?;
+    supplying::start(&app, &site.clock).context("cannot start what looks after the supply")?;
     let pool = match launcher {
         Ok(launcher) => Some(start_pool(
             &site,
@@ -148,12 +190,22 @@ async fn serve(
     let control = control_socket(site.store.dir())?;
     let stop = Stop::new()?;
     let (web_stop, control_stop) = (stop.wait(), stop.wait());
-    let serving = tokio::spawn(web::serve(listener, app.clone(), web_stop));
+    let serving = match &secure {
+        Some(secure) => {
+            let config = secure.server_config()?;
+            tokio::spawn(web::serve_tls(listener, config, app.clone(), web_stop))
+        }
+        None => tokio::spawn(web::serve(listener, app.clone(), web_stop)),
+    };
     let controlling = tokio::spawn(web::serve_control(control, app.clone(), control_stop));
-    output::line(&format!("http://{bound}"));
-    tracing::info!(%bound, data = %site.store.dir().display(), "ready");
+    output::line(&format!("{scheme}://{bound}"));
+    tracing::info!(%bound, scheme, data = %site.store.dir().display(), "ready");
+    let manager = Manager::of_environment();
+    manager.ready();
+    upkeep::start(&site, secure);
 
     stop.wait().await;
+    manager.stopping();
     tracing::info!("stopping: running jobs may end, nothing new starts");
     if let Some(pool) = pool {
         tokio::task::spawn_blocking(move || pool.drain(PATIENCE))
@@ -176,12 +228,11 @@ async fn serve(
 
 fn build_app(
     site: &Site,
-    public_url: &str,
+    config: WebConfig,
     host: Arc<Host>,
     launcher: Result<Arc<Launcher>, String>,
     args: &Serve,
 ) -> App {
-    let web = &site.config.web;
     App::new(AppParts {
         store: site.store.clone(),
         logs: site.logs.clone(),
@@ -195,18 +246,55 @@ fn build_app(
             git::Durability::Full
         },
         facilities: host,
+        leases: supply::Leases::default(),
+        wants: supply::Wants::default(),
         unpack: Arc::new(LayerUnpacker::new(launcher)),
-        config: WebConfig {
-            public_url: public_url.to_owned(),
-            session_length: Duration::from_secs(web.session_hours * 3600),
-            labels: site.config.labels.clone(),
-            limits: WebLimits {
-                push_bytes: web.push_max_mib << 20,
-                object_bytes: web.object_max_mib << 20,
-                ..WebLimits::default()
-            },
-        },
+        config,
     })
+}
+
+fn web_config(site: &Site, public_url: &str) -> WebConfig {
+    let web = &site.config.web;
+    WebConfig {
+        public_url: public_url.to_owned(),
+        session_length: Duration::from_secs(web.session_hours * 3600),
+        labels: site.config.labels.clone(),
+        open_supply: web.open_supply,
+        authority: None,
+        limits: WebLimits {
+            push_bytes: web.push_max_mib << 20,
+            object_bytes: web.object_max_mib << 20,
+            ..WebLimits::default()
+        },
+    }
+}
+
+/// The certificate to serve with; none where plain HTTP is right: on loopback without one, or
+/// where the settings say so.
+fn secure(site: &Site, bound: SocketAddr) -> anyhow::Result<Option<Arc<tls::Serving>>> {
+    let data = site.store.dir();
+    let wanted = match site.config.web.tls {
+        Some(wanted) => wanted,
+        None if tls::exists(data) => true,
+        None if bound.ip().is_loopback() => false,
+        None => bail!(
+            "{bound} can be reached from other hosts and there is no certificate; make one with \
+             `cofferdam tls init --data {}`, or write `tls = false` under [web] in config.toml",
+            data.display()
+        ),
+    };
+    if !wanted {
+        return Ok(None);
+    }
+    tls::ensure(data, &[], site.clock.now()).or_else(|error| match tls::exists(data) {
+        // What is there may still be good, and a started appliance can say so.
+        true => {
+            tracing::error!("the certificate was not renewed: {error:#}");
+            Ok(false)
+        }
+        false => Err(error),
+    })?;
+    tls::Serving::load(data).map(Some)
 }
 
 /// Puts right what a crash left: files first, then pushes, then jobs.
@@ -271,7 +359,11 @@ fn start_pool(
                 .repository(id)
                 .map_err(|e| format!("{:#}", anyhow::Error::from(e)))
         }),
+        leases: app.leases.clone(),
+        wants: app.wants.clone(),
+        aliases: Arc::new(site.config.toolcache.aliases.clone()),
     };
+    let door = JobDoor::new(app.clone(), tokio::runtime::Handle::current());
     let identity = RunnerIdentity {
         name: site.name.clone(),
         version: program::this().version.to_owned(),
@@ -286,6 +378,7 @@ fn start_pool(
             logs: Arc::new(site.logs.clone()),
             executor,
             provider: Arc::new(provider),
+            endpoint: Some(Arc::new(supplying::Loopbacks(door))),
             clock: site.clock.clone(),
         })
         .context("cannot start the pool")?,

@@ -31,6 +31,7 @@ pub(crate) struct Running {
     pub(crate) pid: u32,
     pub(crate) address: String,
     pub(crate) any_port: bool,
+    pub(crate) secure: bool,
 }
 
 impl Ask {
@@ -39,6 +40,7 @@ impl Ask {
             data: data.to_owned(),
             server: None,
             token_file: None,
+            ca: None,
             json: false,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -58,30 +60,38 @@ impl Ask {
         serde_json::from_value(said).context("the appliance does not say what it is")
     }
 
-    /// Whether `address` serves, as people reach it.
-    pub(crate) fn ready(&self, address: &str) -> anyhow::Result<()> {
-        let mut address: SocketAddr = address.parse().context("the address is none")?;
+    /// Whether it serves: it says so itself, and whoever comes to its address is let in. With
+    /// TLS that means a connection: whose names the certificate has is between it and people.
+    pub(crate) fn ready(&self, running: &Running) -> anyhow::Result<()> {
+        self.is_ready(&self.client, "it")?;
+        let mut address: SocketAddr = running.address.parse().context("its address is none")?;
         if address.ip().is_unspecified() {
             address.set_ip(match address {
                 SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
                 SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
             });
         }
+        if running.secure {
+            return std::net::TcpStream::connect_timeout(&address, SOON)
+                .map(drop)
+                .with_context(|| format!("{address} lets nobody in"));
+        }
         let client = Client::from_flags(&Global {
             server: Some(format!("http://{address}")),
             ..self.global.clone()
         })?;
+        self.is_ready(&client, &address.to_string())
+    }
+
+    fn is_ready(&self, client: &Client, what: &str) -> anyhow::Result<()> {
         let asked = client.send(Method::GET, "/readyz", None, client::empty());
         let answer = self.runtime.block_on(async {
             tokio::time::timeout(SOON, asked)
                 .await
-                .with_context(|| format!("{address} does not answer"))?
+                .with_context(|| format!("{what} does not answer"))?
         })?;
         if !answer.status().is_success() {
-            bail!(
-                "{address} is not ready: /readyz answers {}",
-                answer.status()
-            );
+            bail!("{what} is not ready: /readyz answers {}", answer.status());
         }
         Ok(())
     }

@@ -247,7 +247,7 @@ impl Guard<'_> {
                 if running.sha256 != self.trial.from.sha256 {
                     bail!("{} answers", running.sha256);
                 }
-                self.ask.ready(&running.address)
+                self.ask.ready(&running)
             });
             match serves {
                 Ok(()) => break,

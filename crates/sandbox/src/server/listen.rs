@@ -1,7 +1,7 @@
 //! The launcher as a service of its own: one launcher process per connected appliance.
 //!
 //! The settings are the service's; a caller chooses nothing but its jails. Who may connect is
-//! decided by the socket's owner and mode.
+//! decided by the socket's owner and mode, and again by the kernel's word about each caller.
 
 use std::io;
 use std::os::unix::fs::chown;
@@ -15,9 +15,14 @@ use crate::spec::LauncherConfig;
 use crate::sys::{self, Cloned};
 use crate::wire::Channel;
 
-/// Serves appliances that run as the user `owner` on a socket at `path`, until an error ends it.
-/// For a process with one thread, started as root.
-pub fn listen(config: &LauncherConfig, path: &Path, owner: u32) -> io::Result<()> {
+/// Serves appliances that run as the user `owner` on a socket at `path`, until an error ends it;
+/// calls `ready` once callers can connect. For a process with one thread, started as root.
+pub fn listen(
+    config: &LauncherConfig,
+    path: &Path,
+    owner: u32,
+    ready: impl FnOnce(),
+) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -31,12 +36,21 @@ pub fn listen(config: &LauncherConfig, path: &Path, owner: u32) -> io::Result<()
     bound?;
     chown(path, Some(owner), None)?;
     rustix::net::listen(&socket, 16)?;
+    ready();
     loop {
         let connection = match rustix::net::accept_with(&socket, flags) {
             Ok(connection) => connection,
             Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => continue,
             Err(e) => return Err(e.into()),
         };
+        let caller = rustix::net::sockopt::socket_peercred(&connection)?.uid;
+        if caller.as_raw() != owner && !caller.is_root() {
+            sys::say!(
+                "sandbox launcher: user {} may not ask for jails",
+                caller.as_raw()
+            );
+            continue;
+        }
         while sys::reap()?.is_some() {}
         match sys::clone_process(0, None)? {
             Cloned::Child => {

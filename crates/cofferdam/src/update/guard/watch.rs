@@ -179,7 +179,7 @@ impl<'a> Watch<'a> {
                 running.address
             ));
         }
-        if let Err(error) = self.ask.ready(&running.address) {
+        if let Err(error) = self.ask.ready(&running) {
             return Look::Lacks(format!("{error:#}"));
         }
         if self.passed {

@@ -40,5 +40,6 @@ fn listen(words: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         &sandbox::LauncherConfig::new(),
         path.as_ref(),
         0,
+        || {},
     )?)
 }

@@ -1,0 +1,62 @@
+//! What an installer asks of the appliance that it has started.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use hyper::Method;
+use serde_json::{Value, json};
+use vocab::{Clock, Entropy, Stopwatch};
+
+use crate::client::Client;
+use crate::cmd::admin::rows_of;
+
+/// How long an appliance may take to get ready; slow hosts take seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Waits until it answers that it is ready.
+pub(crate) fn wait(data: &Path) -> anyhow::Result<()> {
+    let client = Client::control(data);
+    let watch = Stopwatch::start();
+    let runtime = runtime()?;
+    loop {
+        let asked: anyhow::Result<Value> = runtime.block_on(client.get("/readyz"));
+        match asked {
+            Ok(_) => return Ok(()),
+            Err(error) if watch.elapsed() > PATIENCE => {
+                return Err(error.context("it did not get ready within two minutes"));
+            }
+            Err(_) => Clock::sleep(BREATH),
+        }
+    }
+}
+
+/// Makes the user `admin` where there is no administrator yet; the password, shown once.
+pub(crate) fn administrator(data: &Path) -> anyhow::Result<(Option<String>, String)> {
+    let client = Client::control(data);
+    let runtime = runtime()?;
+    let users: Value = runtime.block_on(client.get("/api/v1/users"))?;
+    if let Some(user) = rows_of(&users, "users")
+        .iter()
+        .find(|u| u["role"] == "admin")
+    {
+        let name = user["name"].as_str().unwrap_or_default();
+        return Ok((None, format!("{name}, known already")));
+    }
+    let password = Entropy::system().hex(10);
+    let body = json!({ "name": "admin", "password": password, "admin": true });
+    let made: anyhow::Result<Value> =
+        runtime.block_on(client.call(Method::POST, "/api/v1/users", Some(body)));
+    if let Err(error) = made {
+        bail!("{error:#}; make one with `cofferdam user create NAME --admin`");
+    }
+    Ok((Some(password), "admin".to_owned()))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
