@@ -256,7 +256,7 @@ pub(crate) fn note_unpack_failure(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO unpack_failure VALUES (?1, ?2, ?3)
+        "INSERT INTO unpack_failure (digest, reason, failed_ms) VALUES (?1, ?2, ?3)
          ON CONFLICT (digest) DO UPDATE SET reason = ?2, failed_ms = ?3",
         params![image.to_string(), reason, now_ms],
     )?;
