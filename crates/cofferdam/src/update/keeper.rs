@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -47,6 +48,8 @@ pub(crate) struct Process {
     pub(crate) pid: u32,
     handle: OwnedFd,
     child: Option<Child>,
+    /// What it was started with, where we started it.
+    legacy: Option<Arc<Legacy>>,
 }
 
 impl Keeper {
@@ -93,12 +96,12 @@ impl Keeper {
                 Ok(None)
             }
             Self::Process { .. } => {
-                let legacy = old.as_ref().map(|p| Legacy::of(p.pid)).unwrap_or_default();
+                let legacy = old.as_ref().map(Process::legacy).unwrap_or_default();
                 let noted = old.as_ref().and_then(|old| PidFile::of(old.pid));
                 if let Some(old) = old {
                     old.stop(patience)?;
                 }
-                let fresh = self.start(prefix, data, &legacy)?;
+                let fresh = self.start(prefix, data, legacy)?;
                 if let Some(file) = noted {
                     file.note(fresh.pid);
                 }
@@ -112,7 +115,7 @@ impl Keeper {
         &self,
         prefix: &Prefix,
         data: &Path,
-        legacy: &Legacy,
+        legacy: Arc<Legacy>,
     ) -> anyhow::Result<Process> {
         let Self::Process { arguments, folder } = self else {
             bail!("a unit is started by systemd");
@@ -134,12 +137,12 @@ impl Keeper {
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        Process::of_child(child)
+        Process::of_child(child, legacy)
     }
 }
 
 impl Legacy {
-    pub(crate) fn of(pid: u32) -> Self {
+    fn of(pid: u32) -> Self {
         let open = |fd: u32| {
             let path = format!("/proc/{pid}/fd/{fd}");
             OpenOptions::new().append(true).open(path).ok()
@@ -172,10 +175,19 @@ impl Legacy {
 }
 
 impl Process {
-    fn of_child(child: Child) -> anyhow::Result<Self> {
+    fn of_child(child: Child, legacy: Arc<Legacy>) -> anyhow::Result<Self> {
         let mut process = Self::of(child.id())?;
         process.child = Some(child);
+        process.legacy = Some(legacy);
         Ok(process)
+    }
+
+    /// What it hands on to the process that takes its place.
+    pub(crate) fn legacy(&self) -> Arc<Legacy> {
+        match &self.legacy {
+            Some(legacy) => legacy.clone(),
+            None => Arc::new(Legacy::of(self.pid)),
+        }
     }
 
     /// A process that somebody else started.
@@ -189,6 +201,7 @@ impl Process {
             pid,
             handle,
             child: None,
+            legacy: None,
         })
     }
 
@@ -344,6 +357,11 @@ mod tests {
     #[test]
     fn a_process_that_nobody_keeps_hands_on_its_words() {
         let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        // The words of a program that has just begun are not there at once.
+        let line = format!("/proc/{}/cmdline", child.id());
+        while fs::read(&line).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
         let kept = Keeper::of(child.id()).unwrap();
         let Keeper::Process { arguments, folder } = kept else {
             panic!("{kept:?}");

@@ -3,6 +3,7 @@
 //! Healthy is a program that says it is the one that was switched to, serves where the one before
 //! served, passed its self-test, and lives to the end of its trial.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use vocab::{Clock, Stopwatch};
@@ -38,7 +39,7 @@ pub(super) struct Watch<'a> {
     lack: String,
     passed: bool,
     tested: Option<Stopwatch>,
-    legacy: Legacy,
+    legacy: Arc<Legacy>,
 }
 
 /// What one look found.
@@ -57,7 +58,7 @@ impl<'a> Watch<'a> {
         trial: &'a mut Trial,
         process: Option<Process>,
     ) -> Self {
-        let legacy = process.as_ref().map(|p| Legacy::of(p.pid));
+        let legacy = process.as_ref().map(Process::legacy);
         Self {
             prefix,
             ask,
@@ -150,7 +151,7 @@ impl<'a> Watch<'a> {
             let again = self
                 .trial
                 .keeper
-                .start(self.prefix, &self.trial.data, &self.legacy);
+                .start(self.prefix, &self.trial.data, self.legacy.clone());
             self.process = Some(again.map_err(|e| format!("{e:#}"))?);
         }
         Ok(())
