@@ -5,6 +5,7 @@ mod bad_jobs;
 mod bad_pushes;
 mod bad_workflows;
 mod bundle_keys;
+mod bundles;
 mod command_line;
 mod demo;
 mod expressions;

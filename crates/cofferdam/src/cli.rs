@@ -1,6 +1,7 @@
 //! The command line: every verb, its arguments and its help.
 
 mod bundle;
+mod carried;
 mod update;
 
 use std::net::SocketAddr;
@@ -8,7 +9,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use bundle::{Bundle, Key, Keys, Password, Root, Thresholds};
+pub(crate) use bundle::{
+    Build, Bundle, Carried, Connected, Fetching, Key, Keys, Lock, MakeImage, Password, Plan, Root,
+    Thresholds,
+};
 pub(crate) use update::{Timing, Update};
 
 /// CI for networks with no way out: a git forge, a job queue and disposable, sandboxed runners.

@@ -1,5 +1,4 @@
 //! The Cofferdam binary.
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,6 +1,8 @@
 //! All queries of this crate.
 
+pub(crate) mod bundles;
 pub(crate) mod generations;
+pub(crate) mod keeping;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;
 
@@ -96,6 +98,13 @@ pub(crate) fn image_of(db: &Db, manifest: &Digest) -> Result<Option<ImageRow>, S
         .query_row([manifest.to_string()], image)
         .optional()?;
     row.map(|row| complete(db, row)).transpose()
+}
+
+/// Whether the image of that manifest can be used.
+pub(crate) fn has_image(db: &Db, manifest: &Digest) -> Result<bool, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT 1 FROM image WHERE digest = ?1")?
+        .exists([manifest.to_string()])?)
 }
 
 pub(crate) fn first_image(db: &Db) -> Result<Option<ImageRow>, StoreError> {

@@ -153,6 +153,11 @@ routes! {
     get "/simple/{project}" Package RegistryPull Supply registry::pypi::to_project;
     get "/simple/{project}/" Package RegistryPull Supply registry::pypi::project;
     get "/simple/files/{sha256}/{filename}" Package RegistryPull Supply registry::pypi::file;
+    get "/actions/{owner}/{name}/info/refs" Git RegistryPull Supply registry::actions::info_refs;
+    post "/actions/{owner}/{name}/git-upload-pack" Git RegistryPull Supply registry::actions::upload_pack;
+    get "/toolcache/versions-manifest.json" Package RegistryPull Supply registry::toolcache::all;
+    get "/toolcache/{name}/versions-manifest.json" Package RegistryPull Supply registry::toolcache::one;
+    get "/toolcache/{name}/{version}/{filename}" Package RegistryPull Supply registry::toolcache::archive;
     get "/files/{*name}" Package RegistryPull Supply registry::files::one;
 
     get "/api/v1/version" Api HealthRead Instance api::people::version;
@@ -194,6 +199,22 @@ routes! {
     get "/api/v1/images" Api ImageList Instance api::pool::images;
     put "/api/v1/images/{*name}" Api ImageImport Instance api::pool::import;
     delete "/api/v1/images/{*name}" Api ImageRemove Instance api::pool::remove_image;
+    get "/api/v1/bundles" Api BundleRead Instance api::bundles::history;
+    post "/api/v1/bundles/verify" Api BundleRead Instance api::bundles::verify;
+    post "/api/v1/bundles/diff" Api BundleRead Instance api::bundles::diff;
+    get "/api/v1/bundles/import" Api BundleRead Instance api::bundles::progress;
+    post "/api/v1/bundles/import" Api BundleImport Instance api::bundles::import;
+    delete "/api/v1/bundles/import" Api BundleImport Instance api::bundles::cancel;
+    post "/api/v1/bundles/undo" Api BundleUndo Instance api::bundles::undo;
+    post "/api/v1/bundles/gc" Api BundleCollect Instance api::bundles::collect;
+    get "/api/v1/bundles/scrub" Api BundleRead Instance api::bundles::scrub_state;
+    post "/api/v1/bundles/scrub" Api BundleScrub Instance api::bundles::scrub;
+    delete "/api/v1/bundles/scrub" Api BundleScrub Instance api::bundles::cancel_scrub;
+    post "/api/v1/bundles/have" Api SlipExport Instance api::bundles::have;
+    post "/api/v1/bundles/need" Api SlipExport Instance api::bundles::need;
+    get "/api/v1/bundles/trust" Api BundleRead Instance api::bundles::trust;
+    put "/api/v1/bundles/trust" Api TrustPin Instance api::bundles::pin;
+    get "/api/v1/catalogue" Api CatalogueRead Instance api::bundles::catalogue;
     get "/api/v1/audit" Api AuditRead Instance api::pool::audit;
 
     get "/api/v1/update" Api ServerStatus Instance api::update::show;
@@ -204,7 +225,8 @@ routes! {
 }
 
 /// First halves of addresses that are the server's own, so that no owner can be called so.
-pub(crate) const RESERVED: [&str; 17] = [
+pub(crate) const RESERVED: [&str; 18] = [
+    "actions",
     "api",
     "assets",
     "docs",
