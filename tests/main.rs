@@ -14,6 +14,7 @@ mod kill;
 mod no_server;
 mod pages;
 mod power_cut;
+mod self_update;
 mod serving;
 mod static_binary;
 mod tls;
