@@ -36,8 +36,13 @@ const LEAVE_OUT: [&str; 3] = [
 /// A root shell on the second console, for the test to type in.
 const SHELL_UNIT: &str = "[Unit]\n\
     Description=A root shell on the second console\n\
-    After=multi-user.target\n\
+    Wants=dev-hvc0.device\n\
+    After=dev-hvc0.device\n\
+    StartLimitIntervalSec=0\n\
     [Service]\n\
+    Type=idle\n\
+    Restart=always\n\
+    RestartSec=1\n\
     ExecStart=/bin/bash -c 'stty -echo; echo; echo @@ready; exec /bin/bash --noprofile --norc'\n\
     StandardInput=tty\n\
     StandardOutput=tty\n\
