@@ -21,6 +21,8 @@ pub enum Need {
     Admin,
     /// To be at the control socket.
     Operator,
+    /// To be signed in, or a running job; anybody where the site's settings open the supply.
+    Supply,
 }
 
 /// One row of the table.
@@ -30,7 +32,7 @@ pub struct Requirement {
     pub need: Need,
     /// What it asks of a token besides; none means that no token will do, unless anyone may.
     pub scope: Option<Scope>,
-    /// Whether a running job may do it to its own repo.
+    /// Whether a running job may do it, to its own repo or to its own generation.
     pub job: bool,
     /// The kind of audit entry that a denial makes; none for what only reads.
     pub kind: Option<Kind>,
@@ -68,7 +70,7 @@ macro_rules! actions {
 }
 
 use Level::{Admin as Adm, Read, Write};
-use Need::{Admin, Anyone, Namespace, Operator, Own, Repo, SignedIn};
+use Need::{Admin, Anyone, Namespace, Operator, Own, Repo, SignedIn, Supply};
 use Scope::{Admin as All, RepoAdmin, RepoRead, RepoWrite, RunRead, RunWrite};
 
 actions! {
@@ -130,6 +132,7 @@ actions! {
     ImageList "image.list" SignedIn, Some(RunRead), false, None;
     ImageImport "image.import" Admin, Some(All), false, Some(Kind::ImageAdded);
     ImageRemove "image.remove" Admin, Some(All), false, Some(Kind::ImageRemoved);
+    RegistryPull "registry.pull" Supply, Some(RepoRead), true, None;
     AuditRead "audit.read" Admin, Some(All), false, Some(Kind::AuditSearch);
     ServerStatus "server.status" Admin, Some(All), false, None;
     ServerCheck "server.check" Operator, None, false, None;

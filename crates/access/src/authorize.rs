@@ -37,6 +37,11 @@ pub enum Resource {
     Repo(RepoFacts),
     /// A repo that does not exist. Denied as one that is not shared.
     NoRepo,
+    /// What a generation serves: images, packages, actions, tools, files.
+    Supply {
+        /// Whether the site's settings let anybody have it.
+        open: bool,
+    },
 }
 
 /// Proof that an action was allowed. Only [`authorize`] makes one.
@@ -206,6 +211,7 @@ fn fits(action: Action, resource: &Resource) -> Result<(), Denied> {
         (Need::Repo(_), Resource::Repo(_))
         | (Need::Namespace, Resource::Namespace { .. })
         | (Need::Own, Resource::User(_))
+        | (Need::Supply, Resource::Supply { .. })
         | (Need::Anyone | Need::SignedIn | Need::Operator, Resource::Instance)
         | (Need::Admin, Resource::Instance | Resource::User(_)) => true,
         _ => false,
@@ -220,6 +226,7 @@ fn fits(action: Action, resource: &Resource) -> Result<(), Denied> {
 fn job_may(action: Action, own: RepoId, resource: &Resource) -> Result<(), Denied> {
     match resource {
         Resource::Repo(facts) if facts.id == own && action.requirement().job => Ok(()),
+        Resource::Supply { .. } if action.requirement().job => Ok(()),
         Resource::Repo(facts) if facts.id != own => Err(Denied::NoRepo),
         _ => Err(Denied::Forbidden { action }),
     }
@@ -230,6 +237,7 @@ fn anonymous_may(action: Action, resource: &Resource) -> Result<(), Denied> {
     match action.requirement().need {
         Need::Anyone => Ok(()),
         Need::Repo(Level::Read) if public => Ok(()),
+        Need::Supply if *resource == (Resource::Supply { open: true }) => Ok(()),
         _ => Err(Denied::NotSignedIn { action }),
     }
 }
@@ -244,7 +252,7 @@ fn person_may(
     let unavailable = |source| Denied::Unavailable { action, source };
     let admin = role == Role::Admin;
     let allowed = match (action.requirement().need, resource) {
-        (Need::Anyone | Need::SignedIn, _) => true,
+        (Need::Anyone | Need::SignedIn | Need::Supply, _) => true,
         (Need::Own, Resource::User(whose)) => admin || *whose == user,
         (Need::Namespace, Resource::Namespace { name, owner }) => match owner {
             Some(owner) => admin || *owner == Some(user),
@@ -317,7 +325,7 @@ pub fn record_denial(
         Resource::Repo(facts) => entry.object("repo", facts.id.tagged(), facts.path.to_string()),
         Resource::User(user) => entry.unnamed_object("user", user.tagged()),
         Resource::Namespace { name, .. } => entry.detail("namespace", name.as_str()),
-        Resource::Instance | Resource::NoRepo => entry,
+        Resource::Instance | Resource::NoRepo | Resource::Supply { .. } => entry,
     };
     log.append(tx, who, entry).map(Some)
 }

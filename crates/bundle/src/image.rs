@@ -203,9 +203,46 @@ fn from_layout(archive: &Archive, read: Read<'_>) -> Result<Image, ImageError> {
         1 => manifests.remove(0),
         n => return Err(ImageError::Several(n)),
     };
-    let file = blob(archive, "index.json", &descriptor.digest)?;
-    let manifest: Manifest = document("manifest", file, read)?;
-    let config_file = blob(archive, "manifest", &manifest.config.digest)?;
+    let name = descriptor
+        .annotations
+        .get("org.opencontainers.image.ref.name")
+        .cloned();
+    let find = |what, digest: &Digest| blob(archive, what, digest);
+    from_manifest(descriptor.digest, "index.json", name, &find, read)
+}
+
+type Find<'a> = &'a dyn Fn(&'static str, &Digest) -> Result<Stored, ImageError>;
+
+/// The image whose manifest is the blob `digest`; `find` gives the size of a blob that is there,
+/// `read` its bytes (at most 4 MiB).
+pub fn image_of_manifest(
+    digest: Digest,
+    find: &dyn Fn(&Digest) -> Option<u64>,
+    read: &dyn Fn(&Digest) -> Result<Vec<u8>, String>,
+) -> Result<Image, ImageError> {
+    let find = |what, digest: &Digest| {
+        find(digest)
+            .map(|size_bytes| Stored {
+                digest: *digest,
+                size_bytes,
+            })
+            .ok_or_else(|| ImageError::Missing {
+                what,
+                missing: digest.to_string(),
+            })
+    };
+    from_manifest(digest, "item", None, &find, read)
+}
+
+fn from_manifest(
+    digest: Digest,
+    named_by: &'static str,
+    name: Option<String>,
+    find: Find<'_>,
+    read: Read<'_>,
+) -> Result<Image, ImageError> {
+    let manifest: Manifest = document("manifest", find(named_by, &digest)?, read)?;
+    let config_file = find("manifest", &manifest.config.digest)?;
     let config: Config = document("configuration", config_file, read)?;
     let layers = manifest
         .layers
@@ -217,20 +254,10 @@ fn from_layout(archive: &Archive, read: Read<'_>) -> Result<Image, ImageError> {
                     reason: format!("layers of type '{}' are not served", layer.media_type),
                 }
             })?;
-            Ok((blob(archive, "manifest", &layer.digest)?, compression))
+            Ok((find("manifest", &layer.digest)?, compression))
         })
         .collect::<Result<Vec<_>, ImageError>>()?;
-    let name = descriptor
-        .annotations
-        .get("org.opencontainers.image.ref.name")
-        .cloned();
-    assemble(
-        descriptor.digest,
-        manifest.config.digest,
-        name,
-        config,
-        &layers,
-    )
+    assemble(digest, manifest.config.digest, name, config, &layers)
 }
 
 /// Those for this platform; a descriptor that names none is taken at its word.

@@ -25,7 +25,7 @@ mod version;
 pub mod volume;
 
 pub use archive::{Archive, ArchiveError, Limits, Sink, Stored, read_archive};
-pub use image::{Image, ImageError, Layer, image_of};
+pub use image::{Image, ImageError, Layer, image_of, image_of_manifest};
 pub use layer::{Compression, LayerError, LayerReader};
 pub use manifest::{Item, Manifest};
 pub use refusal::Refusal;

@@ -23,6 +23,7 @@ pub(crate) struct Config {
     pub(crate) runner: Runner,
     /// Which image serves a `runs-on` label; `default` is the image imported first.
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) toolcache: Toolcache,
 }
 
 /// How people and tools reach the appliance.
@@ -42,6 +43,16 @@ pub(crate) struct Web {
     pub(crate) push_max_mib: u64,
     /// The largest single object in a push, inflated, in MiB.
     pub(crate) object_max_mib: u64,
+    /// Whether anybody may pull images and packages, without an account.
+    pub(crate) open_supply: bool,
+}
+
+/// How `setup-*` actions find their tools.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Toolcache {
+    /// Which version may stand in for another: `"python 3.12" = "3.13"`.
+    pub(crate) aliases: BTreeMap<String, String>,
 }
 
 /// What a job may use.
@@ -75,6 +86,7 @@ impl Default for Web {
             session_hours: 12,
             push_max_mib: 2048,
             object_max_mib: 128,
+            open_supply: false,
         }
     }
 }
@@ -115,6 +127,7 @@ pub(crate) const TEMPLATE: &str = "\
 # session_hours = 12
 # push_max_mib = 2048
 # object_max_mib = 128
+# open_supply = false            # true: images and packages can be pulled without an account
 
 [runner]
 # slots = 0                      # jobs at a time; 0: one per processor
@@ -130,6 +143,11 @@ pub(crate) const TEMPLATE: &str = "\
 # (ubuntu-latest, self-hosted, linux, x64, …) means the image that was imported first.
 [labels]
 # \"ubuntu-latest\" = \"debian-python\"
+
+# Which version of a tool may stand in for one that no bundle has brought; a job that gets the
+# other one says so in its log and its receipt.
+[toolcache.aliases]
+# \"python 3.12\" = \"3.13\"
 ";
 
 impl Config {
@@ -185,6 +203,16 @@ impl Config {
         at_least("web.session_hours", self.web.session_hours, 1);
         at_least("web.push_max_mib", self.web.push_max_mib, 1);
         at_least("web.object_max_mib", self.web.object_max_mib, 1);
+        for (from, to) in &self.toolcache.aliases {
+            let named = from
+                .split_once(' ')
+                .is_some_and(|(tool, version)| !tool.is_empty() && !version.trim().is_empty());
+            if !named || to.trim().is_empty() {
+                found.push(format!(
+                    "toolcache.aliases has '{from}' = '{to}', it must be like \"python 3.12\" = \"3.13\""
+                ));
+            }
+        }
         if let Some(url) = &self.web.public_url
             && !url.starts_with("http://")
             && !url.starts_with("https://")

@@ -28,6 +28,7 @@ impl Facilities for Host {
             None => vec![Capacity {
                 runner: self.name.clone(),
                 labels: Vec::new(),
+                pending: Vec::new(),
                 slots: 0,
                 paused: self.trouble.clone(),
             }],

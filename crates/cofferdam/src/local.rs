@@ -7,12 +7,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use pool::{Named, Provider};
+use pool::{Held, Named, Provider};
 use queue::Claimed;
 use runner::executor::ImageFacts;
 use runner::{CheckedOut, CheckoutRequest, Secret, Source, SourceError};
 use serde_json::Value;
 use store::Store;
+use supply::Served;
 
 use crate::cli::Global;
 use crate::client::Client;
@@ -27,7 +28,7 @@ pub(crate) struct Local {
 
 impl Provider for Local {
     /// Every label that a waiting job asks for: there is only this machine.
-    fn labels(&self) -> Result<Vec<String>, String> {
+    fn labels(&self, _held: &Held) -> Result<Served, String> {
         let waiting = self
             .store
             .read(|db| queue::waiting(db, 1_000, &[]))
@@ -38,10 +39,13 @@ impl Provider for Local {
             .collect();
         labels.sort();
         labels.dedup();
-        Ok(labels)
+        Ok(Served {
+            labels,
+            pending: Vec::new(),
+        })
     }
 
-    fn image(&self, _claimed: &Claimed) -> Result<Option<ImageFacts>, String> {
+    fn image(&self, _claimed: &Claimed, _held: &Held) -> Result<Option<ImageFacts>, String> {
         Ok(self.image.clone())
     }
 

@@ -14,6 +14,7 @@ mod output;
 mod privileges;
 mod site;
 mod sse;
+mod supplying;
 mod tls;
 mod upkeep;
 

@@ -7,13 +7,14 @@ use access::{Home, Keys, RepoFacts};
 use audit::Auditor;
 use queue::Claimed;
 use runner::executor::ImageFacts;
-use runner::{Secret, Source};
+use runner::{Secret, Source, Supply};
 use store::{Store, StoreError};
-use supply::NoImage;
+use supply::{NoImage, Served, generation};
 use vocab::RepoId;
 
 use crate::dispatcher::chain;
-use crate::{Provider, RepoSource};
+use crate::supplied::Supplied;
+use crate::{Held, Provider, RepoSource};
 
 /// Opens a repo; one instance for the whole process. The error is words.
 pub type OpenRepo = dyn Fn(RepoId) -> Result<Arc<git::Repository>, String> + Send + Sync;
@@ -30,25 +31,41 @@ pub struct Appliance {
     pub labels: BTreeMap<String, String>,
     /// Opens repos.
     pub open: Box<OpenRepo>,
+    /// Which generations running jobs use.
+    pub leases: supply::Leases,
+    /// What jobs ask for in vain.
+    pub wants: supply::Wants,
+    /// Which version of a tool may stand in for another, from the settings.
+    pub aliases: Arc<BTreeMap<String, String>>,
 }
 
 impl Provider for Appliance {
-    fn labels(&self) -> Result<Vec<String>, String> {
-        self.store
-            .read(|db| {
-                if supply::default_image(db)?.is_none() {
-                    return Err(NoImage::None);
-                }
-                Ok(supply::served_labels(db, &self.labels)?)
-            })
-            .map_err(|e| chain(&e))
+    fn hold(&self) -> Result<Held, String> {
+        let active = || self.store.read(generation::active).map_err(|e| chain(&e));
+        let mut seen = active()?;
+        loop {
+            let lease = seen.map(|generation| self.leases.take(generation));
+            // Collection spares what is active and what is leased: it must have been active once
+            // the lease stood.
+            let now = active()?;
+            if now == seen {
+                return Ok(Held::new(lease));
+            }
+            seen = now;
+        }
     }
 
-    fn image(&self, claimed: &Claimed) -> Result<Option<ImageFacts>, String> {
+    fn labels(&self, held: &Held) -> Result<Served, String> {
+        self.store
+            .read(|db| supply::served_labels(db, &self.labels, held.generation()))
+            .map_err(|e: NoImage| chain(&e))
+    }
+
+    fn image(&self, claimed: &Claimed, held: &Held) -> Result<Option<ImageFacts>, String> {
         let labels = &claimed.job.labels;
         let image = self
             .store
-            .read(|db| supply::resolve_labels(db, &self.labels, labels))
+            .read(|db| supply::resolve_labels(db, &self.labels, labels, held.generation()))
             .map_err(|e| chain(&e))?;
         Ok(Some(ImageFacts {
             name: image.shown_name(),
@@ -85,6 +102,21 @@ impl Provider for Appliance {
             .into_iter()
             .map(|secret| (secret.name, Secret::new(secret.value.expose().to_owned())))
             .collect())
+    }
+
+    fn supply(&self, claimed: &Claimed, held: &Held) -> Result<Option<Arc<dyn Supply>>, String> {
+        let Some(generation) = held.generation() else {
+            return Ok(None);
+        };
+        let supplied = Supplied::look(self, generation, claimed.fence.job)?;
+        Ok(Some(Arc::new(supplied)))
+    }
+
+    fn ended(&self) {
+        let now_ms = vocab::unix_ms(self.auditor.now());
+        if let Err(error) = self.wants.flush(&self.store, now_ms) {
+            tracing::error!(error = %chain(&error), "what a job asked for was not written down");
+        }
     }
 }
 

@@ -15,9 +15,10 @@ use queue::{Capacity, Claimed, Fenced, Offer};
 use runner::Cancel;
 use runner::executor::Executor;
 use store::{Change, Store};
+use supply::Served;
 use vocab::{Clock, Fence, JobId, RunId, Stopwatch};
 
-use crate::{PoolConfig, Provider, job};
+use crate::{Held, JobEndpoint, PoolConfig, Provider, job};
 
 /// What the pool is made of.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub struct Parts {
     pub executor: Arc<dyn Executor>,
     /// What jobs get from outside.
     pub provider: Arc<dyn Provider>,
+    /// What serves their loopbacks; none: connections to it are refused.
+    pub endpoint: Option<Arc<dyn JobEndpoint>>,
     /// The clock.
     pub clock: Clock,
 }
@@ -126,10 +129,15 @@ impl Pool {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let Shared { parts, .. } = &*self.shared;
-        let (labels, trouble) = match parts.provider.labels() {
-            Ok(labels) => (labels, None),
-            Err(reason) => (Vec::new(), Some(reason)),
+        let served = parts
+            .provider
+            .hold()
+            .and_then(|held| parts.provider.labels(&held));
+        let (served, trouble) = match served {
+            Ok(served) => (served, None),
+            Err(reason) => (Served::default(), Some(reason)),
         };
+        let pending = served.pending.into_iter().map(|p| (p.label, p.reason));
         let state = self.shared.state();
         let mut busy: Vec<Busy> = state
             .running
@@ -145,7 +153,8 @@ impl Pool {
         Snapshot {
             capacity: Capacity {
                 runner: parts.config.identity.name.clone(),
-                labels,
+                labels: served.labels,
+                pending: pending.collect(),
                 slots: parts.config.slots,
                 paused: if state.draining {
                     Some("the appliance is shutting down".to_owned())
@@ -254,13 +263,19 @@ impl Shared {
             clock,
             ..
         } = &self.parts;
-        let Ok(labels) = self.parts.provider.labels() else {
+        // Held before the claim, so that the job sees just what the claim was made for.
+        let provider = &self.parts.provider;
+        let offered = provider.hold().and_then(|held| {
+            let served = provider.labels(&held)?;
+            Ok((held, served))
+        });
+        let Ok((held, served)) = offered else {
             // The snapshot says why; an import will wake this loop.
             return;
         };
         let offer = Offer {
             runner: config.identity.name.clone(),
-            labels,
+            labels: served.labels,
             lease: config.lease,
         };
         let claimed = store.write(|tx| queue::claim(tx, clock.now(), auditor, &offer));
@@ -268,7 +283,7 @@ impl Shared {
             Ok(Some(claimed)) => {
                 // There may be more where this came from.
                 self.state().look = true;
-                self.spawn(claimed);
+                self.spawn(claimed, held);
             }
             Ok(None) => {}
             Err(error) => {
@@ -277,7 +292,7 @@ impl Shared {
         }
     }
 
-    fn spawn(self: &Arc<Self>, claimed: Claimed) {
+    fn spawn(self: &Arc<Self>, claimed: Claimed, held: Held) {
         let (fence, run, name) = (claimed.fence, claimed.run.id, claimed.job.name.clone());
         let cancel = match Cancel::new() {
             Ok(cancel) => cancel,
@@ -299,7 +314,9 @@ impl Shared {
         let spawned = std::thread::Builder::new()
             .name(format!("job-{}", fence.job))
             .spawn(move || {
-                job::run(&shared.parts, &claimed, &cancel);
+                job::run(&shared.parts, &claimed, &held, &cancel);
+                drop(held);
+                shared.parts.provider.ended();
                 shared.ended(fence.job);
             });
         if let Err(error) = spawned {

@@ -13,14 +13,15 @@ use vocab::{Clock, Fence, Outcome, from_unix_ms};
 
 use crate::dispatcher::{Parts, chain};
 use crate::recorder::Recorder;
+use crate::{Held, SERVICE_PORT};
 
 /// How often a result is offered to the database before the job is left to its lease.
 const FINISH_TRIES: u32 = 5;
 
 /// Runs `claimed` to its end and reports it.
 #[tracing::instrument(skip_all, fields(job.id = %claimed.fence.job, run.id = %claimed.run.id))]
-pub(crate) fn run(parts: &Parts, claimed: &Claimed, cancel: &Cancel) {
-    let recorder = match Recorder::open(parts, claimed, cancel) {
+pub(crate) fn run(parts: &Parts, claimed: &Claimed, held: &Held, cancel: &Cancel) {
+    let recorder = match Recorder::open(parts, claimed, held, cancel) {
         Ok(recorder) => recorder,
         Err(error) => {
             let reason = format!("its log could not be opened: {}", chain(&error));
@@ -28,7 +29,7 @@ pub(crate) fn run(parts: &Parts, claimed: &Claimed, cancel: &Cancel) {
         }
     };
     let attempted = catch_unwind(AssertUnwindSafe(|| {
-        attempt(parts, claimed, cancel, &recorder)
+        attempt(parts, claimed, held, cancel, &recorder)
     }));
     let result = attempted.unwrap_or_else(|_| {
         tracing::error!("the runner panicked; see the lines above");
@@ -41,13 +42,19 @@ pub(crate) fn run(parts: &Parts, claimed: &Claimed, cancel: &Cancel) {
     finish(parts, claimed.fence, &result);
 }
 
-fn attempt(parts: &Parts, claimed: &Claimed, cancel: &Cancel, recorder: &Recorder<'_>) -> Ended {
+fn attempt(
+    parts: &Parts,
+    claimed: &Claimed,
+    held: &Held,
+    cancel: &Cancel,
+    recorder: &Recorder<'_>,
+) -> Ended {
     let refused = |reason: String| ended(Outcome::Failure, reason);
     let source = match parts.provider.source(claimed) {
         Ok(source) => source,
         Err(reason) => return refused(reason),
     };
-    let order = match order(parts, claimed) {
+    let order = match order(parts, claimed, held) {
         Ok(order) => order,
         Err(reason) => return refused(reason),
     };
@@ -63,7 +70,7 @@ fn attempt(parts: &Parts, claimed: &Claimed, cancel: &Cancel, recorder: &Recorde
     from_report(report)
 }
 
-fn order(parts: &Parts, claimed: &Claimed) -> Result<JobOrder, String> {
+fn order(parts: &Parts, claimed: &Claimed, held: &Held) -> Result<JobOrder, String> {
     let config = &parts.config;
     let vars = object(&claimed.vars).into_iter().map(|(name, value)| {
         let value = value
@@ -79,9 +86,14 @@ fn order(parts: &Parts, claimed: &Claimed) -> Result<JobOrder, String> {
         vars: vars.collect(),
         inputs: object(&claimed.inputs),
         secrets: parts.provider.secrets(claimed)?,
-        image: parts.provider.image(claimed)?,
+        image: parts.provider.image(claimed, held)?,
         limits: config.limits.clone(),
         network: runner::executor::NetworkPolicy::Loopback,
+        supply: parts.provider.supply(claimed, held)?,
+        endpoint: parts
+            .endpoint
+            .is_some()
+            .then(|| format!("http://127.0.0.1:{SERVICE_PORT}")),
         grace: config.grace,
         server_url: config.server_url.clone(),
         api_url: format!("{}/api/v1", config.server_url),

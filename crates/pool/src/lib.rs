@@ -13,12 +13,13 @@ mod job;
 mod provider;
 mod recorder;
 mod source;
+mod supplied;
 mod unpack;
 
 pub use appliance::{Appliance, Named, OpenRepo, secrets_named};
 pub use config::PoolConfig;
 pub use dispatcher::{Busy, Parts, Pool, Snapshot};
 pub use embedded::{Embedded, SERVICE_PORT};
-pub use provider::Provider;
+pub use provider::{Held, JobEndpoint, JobSeat, Provider};
 pub use source::RepoSource;
 pub use unpack::LayerUnpacker;

@@ -12,11 +12,13 @@ use store::Tx;
 use vocab::Fence;
 
 use crate::dispatcher::{Parts, chain};
+use crate::{Held, JobSeat};
 
 /// The observer of one attempt.
 pub(crate) struct Recorder<'a> {
     parts: &'a Parts,
     fence: Fence,
+    seat: JobSeat,
     cancel: &'a Cancel,
     state: Mutex<State>,
 }
@@ -29,6 +31,8 @@ struct State {
     started: bool,
     /// Whether the log's own failure was told already.
     failed: bool,
+    /// The job's loopback while it is served.
+    endpoint: Option<Box<dyn Send>>,
 }
 
 impl<'a> Recorder<'a> {
@@ -36,6 +40,7 @@ impl<'a> Recorder<'a> {
     pub(crate) fn open(
         parts: &'a Parts,
         claimed: &Claimed,
+        held: &Held,
         cancel: &'a Cancel,
     ) -> std::io::Result<Self> {
         let fence = claimed.fence;
@@ -45,10 +50,17 @@ impl<'a> Recorder<'a> {
             step: 0,
             started: false,
             failed: false,
+            endpoint: None,
+        };
+        let seat = JobSeat {
+            fence,
+            repo: claimed.run.repo,
+            generation: held.generation(),
         };
         Ok(Self {
             parts,
             fence,
+            seat,
             cancel,
             state: Mutex::new(state),
         })
@@ -56,6 +68,7 @@ impl<'a> Recorder<'a> {
 
     /// The job's last words and the end of its log, durably.
     pub(crate) fn close(&self, ended: &Ended) {
+        self.ending();
         let now = self.parts.clock.now();
         let mut state = self.state();
         if !ended.reason.is_empty() {
@@ -104,8 +117,26 @@ impl<'a> Recorder<'a> {
 
 impl Observer for Recorder<'_> {
     fn prepared(&self, _facts: &Facts, endpoint: Option<TcpListener>) {
-        // Nothing is served on the job's endpoint yet: closing it refuses connections.
-        drop(endpoint);
+        // A listener that nobody serves is closed: connections are refused.
+        let (Some(listener), Some(server)) = (endpoint, &self.parts.endpoint) else {
+            return;
+        };
+        let mut state = self.state();
+        match server.serve(self.seat, listener) {
+            Ok(serving) => state.endpoint = Some(serving),
+            Err(reason) => {
+                tracing::error!(reason, "a job's loopback is not served");
+                let text = format!("nothing is served on the loopback of this job: {reason}");
+                let now = self.parts.clock.now();
+                self.append(&mut state, now, 0, Kind::Error, &text);
+            }
+        }
+    }
+
+    fn ending(&self) {
+        // Dropped outside the lock: it waits for the last connection.
+        let serving = self.state().endpoint.take();
+        drop(serving);
     }
 
     fn step_started(&self, step: u32, name: &str, at: SystemTime) {

@@ -50,6 +50,11 @@ pub enum WaitReason {
         /// What it asks for.
         wanted: Vec<String>,
     },
+    /// What its labels mean is not ready on any runner.
+    NotReady {
+        /// What is not, in words.
+        reasons: Vec<String>,
+    },
     /// Every runner that fits takes no jobs now.
     Paused {
         /// The runner and why.
@@ -243,7 +248,7 @@ impl<'a> Room<'a> {
             fits
         };
         if fits.is_empty() {
-            return Ok(self.no_labels(job));
+            return Ok(self.not_ready(job).unwrap_or_else(|| self.no_labels(job)));
         }
         if fits.iter().all(|c| c.paused.is_some()) {
             let runners = fits
@@ -275,6 +280,27 @@ impl<'a> Room<'a> {
         } else {
             WaitReason::Next { position }
         })
+    }
+
+    /// Why a job must wait for a runner that will have all its labels.
+    fn not_ready(&self, job: &JobRow) -> Option<WaitReason> {
+        let reason = |c: &Capacity, label: &String| {
+            let found = c.pending.iter().find(|(l, _)| normal_label(l) == *label);
+            found.map(|(_, reason)| reason.clone())
+        };
+        let has = |c: &Capacity, label: &String| c.labels.iter().any(|l| normal_label(l) == *label);
+        let runner = self.capacity.iter().find(|c| {
+            job.labels
+                .iter()
+                .all(|label| has(c, label) || reason(c, label).is_some())
+        })?;
+        let mut reasons: Vec<String> = job
+            .labels
+            .iter()
+            .filter_map(|label| reason(runner, label))
+            .collect();
+        reasons.dedup();
+        Some(WaitReason::NotReady { reasons })
     }
 
     fn no_labels(&self, job: &JobRow) -> WaitReason {
@@ -374,6 +400,7 @@ impl fmt::Display for WaitReason {
                 }
                 write!(f, "; there is: {}", nearest.join(", "))
             }
+            Self::NotReady { reasons } => f.write_str(&reasons.join("; ")),
             Self::Paused { runners } => {
                 let words: Vec<String> = runners
                     .iter()

@@ -284,6 +284,9 @@ pub struct Capacity {
     pub runner: String,
     /// All labels it serves.
     pub labels: Vec<String>,
+    /// Labels that it will serve once something is ready, each with what that is, in words.
+    #[serde(default)]
+    pub pending: Vec<(String, String)>,
     /// How many jobs it runs at a time.
     pub slots: usize,
     /// Why it takes no job now, in words, when it does not.

@@ -89,6 +89,22 @@ pub(crate) fn of_image(lines: &[String]) -> Env {
     env
 }
 
+/// What makes clients of packages look at the job's own loopback instead of the internet.
+pub(crate) fn of_endpoint(endpoint: &str) -> Env {
+    let index = format!("{endpoint}/simple/");
+    let mut env = Env::default();
+    env.set("COFFERDAM_ENDPOINT", endpoint);
+    for name in ["PIP_INDEX_URL", "UV_DEFAULT_INDEX", "PDM_PYPI_URL"] {
+        env.set(name, &index);
+    }
+    env.set("PIPENV_PYPI_MIRROR", &index);
+    env.set("PIP_DISABLE_PIP_VERSION_CHECK", "1");
+    env.set("PIP_NO_INPUT", "1");
+    // There is nothing to download them from; what the image and the tool cache have is used.
+    env.set("UV_PYTHON_DOWNLOADS", "never");
+    env
+}
+
 /// The whole environment of a program.
 ///
 /// `asked` is the workflow's, the job's and the step's; `own` is the runner's, whose names nobody
@@ -204,6 +220,20 @@ mod tests {
             (get("CI"), get("HOME"), get("PATH")),
             ("no", "/root", USUAL_PATH)
         );
+    }
+
+    #[test]
+    fn a_workflow_may_name_another_index_and_an_image_may_not() {
+        let mut image = of_image(&["PIP_INDEX_URL=http://image".to_owned()]);
+        image.add(&of_endpoint("http://127.0.0.1:8470"));
+        let plain = compose(&image, &Env::default(), &Env::default(), &[]);
+        assert_eq!(
+            plain.get("PIP_INDEX_URL"),
+            Some("http://127.0.0.1:8470/simple/")
+        );
+        let asked = env(&[("PIP_INDEX_URL", "http://other")]);
+        let own = compose(&image, &asked, &Env::default(), &[]);
+        assert_eq!(own.get("PIP_INDEX_URL"), Some("http://other"));
     }
 
     #[test]

@@ -75,6 +75,7 @@ pub fn run(
     log.step_started(last, "Complete job");
     let mut complete = StepReport::new("Complete job", "", log.now_ms());
     let finished_ms = log.now_ms();
+    observer.ending();
     let ended = sandbox.destroy();
     let timings = Timings {
         queued_ms: unix_ms(order.queued_at),
@@ -158,6 +159,9 @@ fn introduce(order: &JobOrder, executor: &dyn Executor, facts: &Facts, log: &mut
         ),
     );
     log.say(0, LineKind::Info, &image);
+    if let Some(supply) = &order.supply {
+        log.say(0, LineKind::Info, &supply.facts().to_string());
+    }
 }
 
 /// How a job stands while its steps run.
@@ -251,7 +255,10 @@ impl<'a> Job<'a> {
         log: Log<'a>,
         watch: Watch<'a>,
     ) -> Self {
-        let image_env = environment::of_image(order.image.as_ref().map_or(&[][..], |i| &i.env));
+        let mut image_env = environment::of_image(order.image.as_ref().map_or(&[][..], |i| &i.env));
+        if let Some(endpoint) = &order.endpoint {
+            image_env.add(&environment::of_endpoint(endpoint));
+        }
         let paths = paths(order, &image_env);
         let github = github(order, spec, &paths);
         let own_env = environment::of_runner(&github, &paths, &order.runner.name, order.debug);
@@ -425,6 +432,8 @@ fn receipt(
             digest: image.map(|i| i.digest),
             mounts: facts.root.clone(),
         },
+        supply: order.supply.as_ref().map(|supply| supply.facts()),
+        served_as: Vec::new(),
         uid_map: facts.uid_map.clone(),
         limits: facts.limits.clone(),
         network: Network {

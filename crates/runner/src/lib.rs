@@ -35,6 +35,7 @@ mod script;
 mod source;
 mod stage;
 mod steps;
+mod supply;
 #[cfg(test)]
 mod testing;
 
@@ -45,3 +46,4 @@ pub use observer::{Annotation, Level, LineKind, Observer};
 pub use order::{Grace, JobOrder, Secret};
 pub use report::{JobReport, StepReport};
 pub use source::{CheckedOut, CheckoutRequest, Source, SourceError};
+pub use supply::{Supply, SupplyFacts, ToolFacts, ToolPacking};

@@ -20,6 +20,10 @@ pub trait Observer: Send + Sync {
     /// A step starts.
     fn step_started(&self, step: u32, name: &str, at: SystemTime);
 
+    /// The steps are over and their programs gone; the sandbox is about to be destroyed. Whatever
+    /// was served on the job's loopback ends now.
+    fn ending(&self) {}
+
     /// One line of a step's log, without its line end.
     fn line(&self, step: u32, at: SystemTime, kind: LineKind, text: &str);
 

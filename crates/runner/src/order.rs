@@ -1,6 +1,7 @@
 //! One job as handed to a runner: everything it may know, nothing it would have to look up.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
@@ -8,6 +9,7 @@ use vocab::Fence;
 
 use crate::executor::{ImageFacts, Limits, NetworkPolicy};
 use crate::receipt::RunnerIdentity;
+use crate::supply::Supply;
 
 /// One attempt at one job.
 #[derive(Clone, Debug)]
@@ -31,6 +33,11 @@ pub struct JobOrder {
     pub limits: Limits,
     /// What it may reach.
     pub network: NetworkPolicy,
+    /// What the job's generation holds; none when nothing was imported, or outside an appliance.
+    pub supply: Option<Arc<dyn Supply>>,
+    /// Where the job finds its generation served, on its own loopback, without a slash at the
+    /// end; none when nobody serves it.
+    pub endpoint: Option<String>,
     /// How long a cancelled step is asked before it is ended.
     pub grace: Grace,
     /// The appliance's address as links show it, without a slash at its end.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use vocab::{Digest, Fence};
 
 use crate::executor::{Layer, Limit, LiveProcess, NetworkPolicy, Residue, Usage};
+use crate::supply::SupplyFacts;
 
 /// The receipt of one attempt, as stored, shown and exported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,12 @@ pub struct Receipt {
     pub layers: Vec<Layer>,
     /// What the root file system was made of.
     pub root: Root,
+    /// The generation that it saw; absent when nothing was imported.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub supply: Option<SupplyFacts>,
+    /// Tools that stood in for others, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub served_as: Vec<String>,
     /// `inside outside count` of each line of the uid map.
     pub uid_map: Vec<[u32; 3]>,
     /// Limits as the kernel held them.
@@ -194,6 +201,12 @@ impl Receipt {
             format!("{root}; {}", self.root.mounts),
             "order, mountinfo",
         );
+        if let Some(supply) = &self.supply {
+            push(lines, "supply", supply.to_string(), "order");
+        }
+        for served in &self.served_as {
+            push(lines, "stood in", served.clone(), "settings of the site");
+        }
         let residue = &self.residue;
         let found = if !residue.found.is_empty() {
             format!("LEFT BEHIND: {}", residue.found.join("; "))

@@ -24,6 +24,33 @@ pub fn item(db: &Db, generation: GenerationId, key: &str) -> Result<Option<Item>
     sql::item(db, generation, key)
 }
 
+/// Which bundle made a generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Maker {
+    /// The bundle's product.
+    pub product: String,
+    /// Its channel.
+    pub channel: String,
+    /// Its number there.
+    pub seq: i64,
+    /// Digest of its manifest.
+    pub manifest: Digest,
+}
+
+/// Which bundle made `generation`; `None` when there is no such generation.
+pub fn maker(db: &Db, generation: GenerationId) -> Result<Option<Maker>, StoreError> {
+    sql::maker(db, generation)
+}
+
+/// The size of a blob that `generation` needs; `None` when it needs no such blob.
+pub fn blob_size(
+    db: &Db,
+    generation: GenerationId,
+    blob: &Digest,
+) -> Result<Option<u64>, StoreError> {
+    sql::blob_size(db, generation, blob)
+}
+
 /// All items of one kind and name in `generation`, by key: every tag of an image, every version
 /// of a tool. Letter case of the name does not matter.
 pub fn items_named(
@@ -102,8 +129,24 @@ pub fn want(
     job: Option<JobId>,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let name: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
-    sql::want(tx, kind, &name, job, now_ms)
+    want_times(tx, kind, name, 1, job, now_ms)
+}
+
+/// The same, asked for so many times.
+pub(crate) fn want_times(
+    tx: &Tx<'_>,
+    kind: &str,
+    name: &str,
+    asks: i64,
+    job: Option<JobId>,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    sql::want(tx, kind, &shortened(name), asks, job, now_ms)
+}
+
+/// A name as it is noted: its first 200 characters, without those that steer terminals.
+pub(crate) fn shortened(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 /// What is wanted, most asked first.

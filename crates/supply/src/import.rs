@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use audit::{Auditor, Entry, Kind, Who};
 use bundle::{
-    Archive, ArchiveError, ImageError, Layer, LayerError, LayerReader, Limits, Sink, Stored,
+    Archive, ArchiveError, Image, ImageError, Layer, LayerError, LayerReader, Limits, Sink, Stored,
 };
 use store::{BlobError, Change, Store, StoreError, sync_dir};
 use vocab::{Digest, unix_ms};
@@ -94,6 +94,11 @@ pub enum ImportError {
 /// One import at a time: two would take each other's half-written layers and blobs for their own.
 static IMPORTING: Mutex<()> = Mutex::new(());
 
+/// Waits until no other import runs, and keeps others out until it is dropped.
+pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
+    IMPORTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct IntoBlobs<'a> {
     store: &'a Store,
     /// Those that this import brought, to be removed again if it fails.
@@ -134,7 +139,7 @@ pub fn import_image(
     name: &ImageName,
     stream: impl Read,
 ) -> Result<Imported, ImportError> {
-    let _alone = IMPORTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let mut sink = IntoBlobs {
         store,
         fresh: Vec::new(),
@@ -160,51 +165,15 @@ fn take(
     sink: &mut IntoBlobs<'_>,
 ) -> Result<Imported, ImportError> {
     let archive: Archive = bundle::read_archive(stream, sink, &Limits::default())?;
-    let image = bundle::image_of(&archive, &|digest| {
-        let mut bytes = Vec::new();
-        let mut file = store.blobs().read(digest).map_err(|e| e.to_string())?;
-        file.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-        Ok(bytes)
-    })?;
-    let mut notices = Vec::new();
-    let mut known_layers = 0;
-    for layer in &image.layers {
-        if layer_dir(store.dir(), &layer.diff_id).exists() {
-            known_layers += 1;
-        } else {
-            notices.extend(place(store, unpack, layer)?);
-        }
-    }
-    let dirs: Vec<PathBuf> = image
-        .layers
-        .iter()
-        .map(|layer| layer_dir(store.dir(), &layer.diff_id))
-        .collect();
+    let image = bundle::image_of(&archive, &reads(store))?;
+    let Landed {
+        notices,
+        known_layers,
+    } = land(store, unpack, &image)?;
     let now_ms = unix_ms(auditor.now());
-    let row = ImageRow {
-        id: vocab::ImageId(0),
-        digest: image.digest,
-        config_digest: image.config,
-        names: Vec::new(),
-        architecture: image.architecture,
-        env: image.env,
-        user: image.user,
-        working_dir: image.working_dir,
-        size_bytes: image.layers.iter().map(|layer| layer.size_bytes).sum(),
-        tools: Tools::of_layers(&dirs),
-        imported_ms: now_ms,
-        layers: image
-            .layers
-            .iter()
-            .map(|l| LayerRow {
-                diff_id: l.diff_id,
-                blob: l.blob,
-                size_bytes: l.size_bytes,
-            })
-            .collect(),
-    };
+    let row = row(store, &image, now_ms);
     store.write(|tx| {
-        let id = sql::insert(tx, &row)?;
+        let id = sql::insert(tx, &row, true)?;
         images::name(tx, id, name, now_ms)?;
         let entry = Entry::success(Kind::ImageAdded)
             .object("image", id.tagged(), name.as_str())
@@ -223,6 +192,75 @@ fn take(
         notices,
         known_layers,
     })
+}
+
+/// Gives the bytes of a small blob.
+pub(crate) fn reads(store: &Store) -> impl Fn(&Digest) -> Result<Vec<u8>, String> + '_ {
+    |digest| {
+        let mut bytes = Vec::new();
+        let mut file = store.blobs().read(digest).map_err(|e| e.to_string())?;
+        file.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+        Ok(bytes)
+    }
+}
+
+/// What became of an image's layers.
+pub(crate) struct Landed {
+    /// What was left out, in words.
+    pub(crate) notices: Vec<String>,
+    /// Layers that were here already.
+    pub(crate) known_layers: usize,
+}
+
+/// Unpacks and verifies the layers that are not here yet.
+pub(crate) fn land(
+    store: &Store,
+    unpack: &dyn Unpack,
+    image: &Image,
+) -> Result<Landed, ImportError> {
+    let mut landed = Landed {
+        notices: Vec::new(),
+        known_layers: 0,
+    };
+    for layer in &image.layers {
+        if layer_dir(store.dir(), &layer.diff_id).exists() {
+            landed.known_layers += 1;
+        } else {
+            landed.notices.extend(place(store, unpack, layer)?);
+        }
+    }
+    Ok(landed)
+}
+
+/// The row of an image whose layers have landed.
+pub(crate) fn row(store: &Store, image: &Image, now_ms: i64) -> ImageRow {
+    let dirs: Vec<PathBuf> = image
+        .layers
+        .iter()
+        .map(|layer| layer_dir(store.dir(), &layer.diff_id))
+        .collect();
+    ImageRow {
+        id: vocab::ImageId(0),
+        digest: image.digest,
+        config_digest: image.config,
+        names: Vec::new(),
+        architecture: image.architecture.clone(),
+        env: image.env.clone(),
+        user: image.user.clone(),
+        working_dir: image.working_dir.clone(),
+        size_bytes: image.layers.iter().map(|layer| layer.size_bytes).sum(),
+        tools: Tools::of_layers(&dirs),
+        imported_ms: now_ms,
+        layers: image
+            .layers
+            .iter()
+            .map(|l| LayerRow {
+                diff_id: l.diff_id,
+                blob: l.blob,
+                size_bytes: l.size_bytes,
+            })
+            .collect(),
+    }
 }
 
 /// Unpacks one layer beside its place, verifies it, and moves it there.

@@ -1,14 +1,18 @@
-//! Which image a job's `runs-on` labels mean.
+//! Which image a job's `runs-on` labels mean: inside one generation first, then among the images
+//! that were imported by hand.
 
 use std::collections::BTreeMap;
 
+use bundle::Item;
+use bundle::manifest::Oci;
 use store::{Db, StoreError};
 
 use crate::images::{ImageRow, default_image, resolve};
-use crate::sql;
+use crate::unpack::{for_this_machine, why_not};
+use crate::{GenerationId, generation, sql};
 
-/// Labels that mean the first image unless the settings say otherwise: what workflows written for
-/// hosted runners ask for.
+/// Labels that mean the first image unless the settings or a bundle say otherwise: what workflows
+/// written for hosted runners ask for.
 pub const COMMON_LABELS: [&str; 9] = [
     "ubuntu-latest",
     "ubuntu-24.04",
@@ -25,7 +29,9 @@ pub const COMMON_LABELS: [&str; 9] = [
 #[derive(Debug, thiserror::Error)]
 pub enum NoImage {
     /// Nothing was imported yet.
-    #[error("no image has been imported yet; import one with `cofferdam image import FILE`")]
+    #[error(
+        "no image has been imported yet; import a bundle that has one, or one image with `cofferdam image import FILE`"
+    )]
     None,
     /// The settings name an image that is not here.
     #[error(
@@ -37,41 +43,162 @@ pub enum NoImage {
         /// What the settings say.
         image: String,
     },
+    /// The image is here, and cannot be used yet.
+    #[error("{0}")]
+    Pending(String),
     /// The database refused.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The image for `labels`: the first of them that the settings (`mapping`) or an image's name
-/// gives a meaning, else the image that was imported first.
+/// The labels that jobs may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Those whose image can be used now.
+    pub labels: Vec<String>,
+    /// Those whose image is not ready, each with the reason.
+    pub pending: Vec<Pending>,
+}
+
+/// A label whose image is not ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The label.
+    pub label: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// The image for `labels`: the first of them that the settings (`mapping`), the generation or an
+/// image's name gives a meaning, else the image that was imported first by hand, else the first
+/// one of the generation.
 pub fn resolve_labels(
     db: &Db,
     mapping: &BTreeMap<String, String>,
     labels: &[String],
+    generation: Option<GenerationId>,
 ) -> Result<ImageRow, NoImage> {
-    for label in labels {
-        if let Some(name) = mapping.get(label) {
-            return resolve(db, name)?.ok_or_else(|| NoImage::Missing {
-                label: label.clone(),
-                image: name.clone(),
-            });
-        }
-        if let Some(image) = resolve(db, label)? {
-            return Ok(image);
-        }
-    }
-    default_image(db)?.ok_or(NoImage::None)
+    Shelf::look(db, generation)?.resolve(db, mapping, labels)
 }
 
-/// Every label that some image here serves.
+/// Every label that some image here serves, or will once it is unpacked.
+///
+/// Errors: `NoImage::None` when there is no image at all.
 pub fn served_labels(
     db: &Db,
     mapping: &BTreeMap<String, String>,
-) -> Result<Vec<String>, StoreError> {
-    let mut labels: Vec<String> = COMMON_LABELS.iter().map(|l| (*l).to_owned()).collect();
-    labels.extend(mapping.keys().cloned());
-    labels.extend(sql::names(db)?);
-    labels.sort();
-    labels.dedup();
-    Ok(labels)
+    generation: Option<GenerationId>,
+) -> Result<Served, NoImage> {
+    let shelf = Shelf::look(db, generation)?;
+    if shelf.images.is_empty() && default_image(db)?.is_none() {
+        return Err(NoImage::None);
+    }
+    let mut all: Vec<String> = COMMON_LABELS.iter().map(|l| (*l).to_owned()).collect();
+    all.extend(mapping.keys().cloned());
+    all.extend(sql::names(db)?);
+    for oci in &shelf.images {
+        all.extend(oci.labels.iter().cloned());
+        all.extend(names(oci));
+    }
+    all.sort();
+    all.dedup();
+    let mut served = Served::default();
+    for label in all {
+        match shelf.resolve(db, mapping, std::slice::from_ref(&label)) {
+            Err(NoImage::Pending(reason)) => served.pending.push(Pending { label, reason }),
+            Err(NoImage::Store(error)) => return Err(error.into()),
+            // What the settings name and is not here fails with that reason once it is asked for.
+            Ok(_) | Err(NoImage::None | NoImage::Missing { .. }) => served.labels.push(label),
+        }
+    }
+    Ok(served)
+}
+
+/// The images of one generation that can run here.
+struct Shelf {
+    images: Vec<Oci>,
+}
+
+impl Shelf {
+    fn look(db: &Db, generation: Option<GenerationId>) -> Result<Self, StoreError> {
+        let items = match generation {
+            Some(generation) => generation::items_of(db, generation, "oci")?,
+            None => Vec::new(),
+        };
+        let images = items.into_iter().filter_map(|item| match item {
+            Item::Oci(oci) if for_this_machine(&oci) => Some(oci),
+            _ => None,
+        });
+        Ok(Self {
+            images: images.collect(),
+        })
+    }
+
+    fn resolve(
+        &self,
+        db: &Db,
+        mapping: &BTreeMap<String, String>,
+        labels: &[String],
+    ) -> Result<ImageRow, NoImage> {
+        for label in labels {
+            if let Some(name) = mapping.get(label) {
+                if let Some(oci) = self.named(name) {
+                    return usable(db, oci);
+                }
+                return resolve(db, name)?.ok_or_else(|| NoImage::Missing {
+                    label: label.clone(),
+                    image: name.clone(),
+                });
+            }
+            let labelled = self
+                .images
+                .iter()
+                .find(|oci| oci.labels.iter().any(|own| own.eq_ignore_ascii_case(label)));
+            if let Some(oci) = labelled.or_else(|| self.named(label)) {
+                return usable(db, oci);
+            }
+            if let Some(image) = resolve(db, label)? {
+                return Ok(image);
+            }
+        }
+        if let Some(image) = default_image(db)? {
+            return Ok(image);
+        }
+        let first = self.images.iter().find(|oci| !oci.labels.is_empty());
+        match first.or_else(|| self.images.first()) {
+            Some(oci) => usable(db, oci),
+            None => Err(NoImage::None),
+        }
+    }
+
+    /// The image that goes by `name`: in full, without its tag, or by the last part of its path.
+    /// The fuller form wins.
+    fn named(&self, name: &str) -> Option<&Oci> {
+        (0..4).find_map(|form| {
+            self.images
+                .iter()
+                .find(|oci| names(oci)[form].eq_ignore_ascii_case(name))
+        })
+    }
+}
+
+/// What an image goes by, the fullest form first.
+fn names(oci: &Oci) -> [String; 4] {
+    let last = oci.name.rsplit('/').next().unwrap_or(&oci.name);
+    [
+        format!("{}:{}", oci.name, oci.tag),
+        oci.name.clone(),
+        format!("{last}:{}", oci.tag),
+        last.to_owned(),
+    ]
+}
+
+fn usable(db: &Db, oci: &Oci) -> Result<ImageRow, NoImage> {
+    match sql::image_of(db, &oci.digest)? {
+        Some(mut image) => {
+            image.names = vec![format!("{}:{}", oci.name, oci.tag)];
+            Ok(image)
+        }
+        None => Err(NoImage::Pending(why_not(db, oci)?)),
+    }
 }

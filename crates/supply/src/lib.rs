@@ -1,7 +1,7 @@
 //! The images that this appliance holds, and which of them serves a job's labels.
 //!
-//! Owns tables `image`, `image_layer`, `image_name` and the directory `DATA/layers/<diff id>`.
-//! Never talks to a registry: what is not here is named as missing. Invariants: a row exists only
+//! Owns tables `image`, `image_layer`, `image_name`, those of bundles and generations, and the
+//! directories `DATA/layers/<diff id>` and `DATA/actions`. Never talks to a registry: what is not here is named as missing. Invariants: a row exists only
 //! after its layers are unpacked, verified and durable; a name points at one digest.
 //! Source: design/architecture.md, "On disk".
 
@@ -9,20 +9,28 @@ pub mod generation;
 mod images;
 mod import;
 mod labels;
+mod leases;
 mod name;
 mod sql;
 mod sweep;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod unpack;
+mod wants;
 
 pub use generation::GenerationId;
 pub use images::{ImageRow, LayerRow, default_image, images, newest_import_ms, remove, resolve};
 pub use import::{ImportError, Imported, Unpack, import_image};
-pub use labels::{COMMON_LABELS, NoImage, resolve_labels, served_labels};
+pub use labels::{COMMON_LABELS, NoImage, Pending, Served, resolve_labels, served_labels};
+pub use leases::{Lease, Leases};
 pub use name::{ImageName, ImageNameError};
-pub use sweep::{Swept, layer_dir, sweep};
+pub use sweep::{Swept, action_dir, layer_dir, sweep};
 pub use tools::{Interpreter, Tools};
+pub use unpack::{Unpacked, Unpacking, unpack_images};
+pub use wants::Wants;
 
 /// The tables of this crate.
 pub const MIGRATIONS: store::Migrations = store::Migrations {
@@ -32,6 +40,10 @@ pub const MIGRATIONS: store::Migrations = store::Migrations {
         (
             "0002_bundles",
             include_str!("../migrations/0002_bundles.sql"),
+        ),
+        (
+            "0003_unpacked",
+            include_str!("../migrations/0003_unpacked.sql"),
         ),
     ],
 };

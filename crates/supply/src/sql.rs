@@ -1,6 +1,8 @@
 //! All queries of this crate.
 
 pub(crate) mod generations;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod testing;
 
 use rusqlite::{OptionalExtension, Row, params};
 use store::{Db, StoreError};
@@ -65,7 +67,8 @@ fn complete(db: &Db, mut image: ImageRow) -> Result<ImageRow, StoreError> {
 }
 
 pub(crate) fn images(db: &Db) -> Result<Vec<ImageRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM image ORDER BY imported_ms DESC, id DESC");
+    let sql =
+        format!("SELECT {COLUMNS} FROM image WHERE by_hand = 1 ORDER BY imported_ms DESC, id DESC");
     let rows = db
         .prepare_cached(&sql)?
         .query_map([], image)?
@@ -75,7 +78,7 @@ pub(crate) fn images(db: &Db) -> Result<Vec<ImageRow>, StoreError> {
 
 pub(crate) fn resolve(db: &Db, name_or_digest: &str) -> Result<Option<ImageRow>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM image WHERE digest = ?1
+        "SELECT {COLUMNS} FROM image WHERE digest = ?1 AND by_hand = 1
          OR id = (SELECT image FROM image_name WHERE name = ?1)"
     );
     let row = db
@@ -85,8 +88,18 @@ pub(crate) fn resolve(db: &Db, name_or_digest: &str) -> Result<Option<ImageRow>,
     row.map(|row| complete(db, row)).transpose()
 }
 
+/// The image of that manifest, whoever brought it.
+pub(crate) fn image_of(db: &Db, manifest: &Digest) -> Result<Option<ImageRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM image WHERE digest = ?1");
+    let row = db
+        .prepare_cached(&sql)?
+        .query_row([manifest.to_string()], image)
+        .optional()?;
+    row.map(|row| complete(db, row)).transpose()
+}
+
 pub(crate) fn first_image(db: &Db) -> Result<Option<ImageRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM image ORDER BY id LIMIT 1");
+    let sql = format!("SELECT {COLUMNS} FROM image WHERE by_hand = 1 ORDER BY id LIMIT 1");
     let row = db.prepare_cached(&sql)?.query_row([], image).optional()?;
     row.map(|row| complete(db, row)).transpose()
 }
@@ -103,8 +116,9 @@ pub(crate) fn names(db: &Db) -> Result<Vec<String>, StoreError> {
     Ok(rows)
 }
 
-/// Inserts an image and its layers, or finds the one of the same digest.
-pub(crate) fn insert(db: &Db, new: &ImageRow) -> Result<ImageId, StoreError> {
+/// Inserts an image and its layers, or finds the one of the same digest. What somebody imported
+/// by hand stays so.
+pub(crate) fn insert(db: &Db, new: &ImageRow, by_hand: bool) -> Result<ImageId, StoreError> {
     let known: Option<i64> = db
         .query_row(
             "SELECT id FROM image WHERE digest = ?1",
@@ -113,11 +127,15 @@ pub(crate) fn insert(db: &Db, new: &ImageRow) -> Result<ImageId, StoreError> {
         )
         .optional()?;
     if let Some(id) = known {
+        if by_hand {
+            db.execute("UPDATE image SET by_hand = 1 WHERE id = ?1", [id])?;
+        }
         return Ok(ImageId(id));
     }
     db.execute(
         "INSERT INTO image (digest, config_digest, architecture, env, user, working_dir,
-         size_bytes, tools, imported_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+         size_bytes, tools, imported_ms, by_hand)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             new.digest.to_string(),
             new.config_digest.to_string(),
@@ -128,6 +146,7 @@ pub(crate) fn insert(db: &Db, new: &ImageRow) -> Result<ImageId, StoreError> {
             i64::try_from(new.size_bytes).unwrap_or(i64::MAX),
             json(&new.tools),
             new.imported_ms,
+            by_hand,
         ],
     )?;
     let id = ImageId(db.last_insert_rowid());
@@ -159,13 +178,28 @@ pub(crate) fn set_name(db: &Db, image: ImageId, name: &str, now_ms: i64) -> Resu
     Ok(())
 }
 
-pub(crate) fn delete(db: &Db, image: ImageId) -> rusqlite::Result<usize> {
-    db.execute("DELETE FROM image WHERE id = ?1", [image.get()])
+/// Removes what somebody imported by hand. While a retained generation has the same image, only
+/// its names go.
+pub(crate) fn delete(db: &Db, image: ImageId) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM image_name WHERE image = ?1", [image.get()])?;
+    db.execute("UPDATE image SET by_hand = 0 WHERE id = ?1", [image.get()])?;
+    forget_unneeded(db)
 }
 
-/// Every digest that some image needs: `(blobs, diff ids)`.
+/// Manifests of the images of retained generations.
+const IN_GENERATIONS: &str = "SELECT json_extract(i.body, '$.digest') FROM item i
+     JOIN generation g ON g.id = i.generation AND g.retained = 1 WHERE i.kind = 'oci'";
+
+/// Forgets images that no generation has any more and nobody imported by hand.
+pub(crate) fn forget_unneeded(db: &Db) -> rusqlite::Result<()> {
+    let sql = format!("DELETE FROM image WHERE by_hand = 0 AND digest NOT IN ({IN_GENERATIONS})");
+    db.execute(&sql, [])?;
+    Ok(())
+}
+
+/// Every digest that something needs: `(blobs, diff ids)`.
 pub(crate) fn needed(db: &Db) -> Result<(Vec<Digest>, Vec<Digest>), StoreError> {
-    let mut blobs = Vec::new();
+    let mut blobs = generations::needed_blobs(db)?;
     let mut diff_ids = Vec::new();
     let mut layers = db.prepare("SELECT blob_digest, diff_id FROM image_layer")?;
     let mut rows = layers.query([])?;

@@ -1,10 +1,13 @@
-//! Removes files of images that no row needs: left by a crash, a refused import or a removal.
+//! Removes files that no row needs: left by a crash, a refused import, a removal, or a generation
+//! that is not kept any more.
 
 use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bundle::Item;
+use bundle::manifest::Action;
 use store::{Store, StoreError};
 use vocab::Digest;
 
@@ -17,6 +20,8 @@ pub struct Swept {
     pub blobs: usize,
     /// Unpacked layers.
     pub layers: usize,
+    /// Repositories of actions.
+    pub actions: usize,
 }
 
 /// Where the layer of `diff_id` stands unpacked.
@@ -25,29 +30,37 @@ pub fn layer_dir(data: &Path, diff_id: &Digest) -> PathBuf {
     data.join("layers").join(diff_id.hex())
 }
 
-/// Removes what no image needs. Only while no import runs and no job uses a removed image: at
-/// start.
+/// Where the repository of an action stands once it was served for the first time. Its name is a
+/// digest of all that is in it, so that generations with the same content share it.
+#[must_use]
+pub fn action_dir(data: &Path, action: &Action) -> PathBuf {
+    data.join("actions").join(action_name(action))
+}
+
+fn action_name(action: &Action) -> String {
+    let content = (&action.pack, &action.refs, &action.shallow);
+    let text = serde_json::to_vec(&content).expect("our own types have only text keys");
+    format!("{}.git", Digest::of(&text).hex())
+}
+
+/// Removes what nothing needs. Only while no import runs and no job uses what goes: at start.
 pub fn sweep(store: &Store) -> Result<Swept, StoreError> {
+    store.write(|tx| Ok::<_, StoreError>(sql::forget_unneeded(tx)?))?;
     let (blobs, diff_ids) = store.read(sql::needed)?;
-    let mut swept = Swept::default();
     let layers: HashSet<String> = diff_ids.iter().map(Digest::hex).collect();
-    let dir = store.dir().join("layers");
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source: io::Error| StoreError::Io { path, source }
+    let actions = store.read(|db| sql::generations::retained_items(db, "action"))?;
+    let actions: HashSet<String> = actions
+        .iter()
+        .filter_map(|item| match item {
+            Item::Action(action) => Some(action_name(action)),
+            _ => None,
+        })
+        .collect();
+    let mut swept = Swept {
+        layers: keep_only(&store.dir().join("layers"), &layers)?,
+        actions: keep_only(&store.dir().join("actions"), &actions)?,
+        blobs: 0,
     };
-    if dir.exists() {
-        for entry in fs::read_dir(&dir).map_err(failed(&dir))?.flatten() {
-            if !entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| layers.contains(name))
-            {
-                fs::remove_dir_all(entry.path()).map_err(failed(&entry.path()))?;
-                swept.layers += 1;
-            }
-        }
-    }
     let kept: HashSet<Digest> = blobs.into_iter().collect();
     for digest in store.blobs().list().map_err(failed(store.dir()))? {
         if !kept.contains(&digest) {
@@ -59,4 +72,25 @@ pub fn sweep(store: &Store) -> Result<Swept, StoreError> {
         }
     }
     Ok(swept)
+}
+
+/// Removes every entry of `dir` whose name is not among `names`; how many went.
+fn keep_only(dir: &Path, names: &HashSet<String>) -> Result<usize, StoreError> {
+    if !dir.exists() {
+        return Ok(0);
+    }
+    let mut gone = 0;
+    for entry in fs::read_dir(dir).map_err(failed(dir))?.flatten() {
+        let name = entry.file_name();
+        if !name.to_str().is_some_and(|name| names.contains(name)) {
+            fs::remove_dir_all(entry.path()).map_err(failed(&entry.path()))?;
+            gone += 1;
+        }
+    }
+    Ok(gone)
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
+    let path = path.to_owned();
+    move |source| StoreError::Io { path, source }
 }

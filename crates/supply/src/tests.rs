@@ -166,7 +166,7 @@ fn labels_mean_what_the_settings_say_else_the_first_image() {
     let site = site();
     let none = site.store.read(|db| {
         Ok::<_, store::StoreError>(
-            crate::resolve_labels(db, &BTreeMap::new(), &["linux".into()]).is_err(),
+            crate::resolve_labels(db, &BTreeMap::new(), &["linux".into()], None).is_err(),
         )
     });
     assert!(none.unwrap());
@@ -180,7 +180,7 @@ fn labels_mean_what_the_settings_say_else_the_first_image() {
     ] {
         let found: Result<_, crate::NoImage> = site
             .store
-            .read(|db| crate::resolve_labels(db, &mapping, &[label.to_owned()]));
+            .read(|db| crate::resolve_labels(db, &mapping, &[label.to_owned()], None));
         assert_eq!(found.unwrap().names, [image], "{label}");
     }
 }

@@ -30,6 +30,7 @@ impl Facilities for Invented {
                 .iter()
                 .map(|l| (*l).to_owned())
                 .collect(),
+            pending: Vec::new(),
             slots: 2,
             paused: None,
         }]
@@ -130,6 +131,8 @@ fn open(dir: &Path, address: &str) -> Result<App> {
         logs: Logs::open(&dir.join("logs"))?,
         auditor: Auditor::new(clock.clone(), entropy.clone(), origin),
         keys: Arc::new(access::Keys::open_or_create(dir, &entropy)?),
+        leases: supply::Leases::default(),
+        wants: supply::Wants::default(),
         unpack: Arc::new(NoUnpack),
         clock,
         entropy,

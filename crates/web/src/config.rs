@@ -16,6 +16,8 @@ pub struct WebConfig {
     /// The certificate, as PEM, of the authority that vouches for this server; none when it
     /// serves plain HTTP, or with a certificate of the site's own.
     pub authority: Option<String>,
+    /// Whether anybody may have what the active generation serves, without an account.
+    pub open_supply: bool,
     /// Upper bounds on what comes in.
     pub limits: WebLimits,
 }
@@ -42,6 +44,7 @@ impl Default for WebConfig {
             session_length: Duration::from_secs(12 * 3600),
             labels: BTreeMap::new(),
             authority: None,
+            open_supply: false,
             limits: WebLimits::default(),
         }
     }

@@ -57,6 +57,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Ctx {
 }
 
 impl Ctx {
+    /// What the request was let through for.
+    pub(crate) fn action(&self) -> Action {
+        self.entry.action
+    }
+
     /// The repo that the address names.
     pub(crate) fn repo(&self) -> Result<&Repo, Fault> {
         self.repo
@@ -261,9 +266,10 @@ async fn admit(
     app.off(move || {
         let principal = identify::principal(&worker, &who, &claim)?;
         let who = who.acting_as(principal.actor());
+        let open = worker.config.open_supply;
         let found = worker
             .store
-            .read(|db| find(db, entry, &params, &principal))?;
+            .read(|db| find(db, entry, &params, &principal, open))?;
         let (repo, resource) = match found {
             Some(found) => found,
             // The body says on what; the handler asks again with it.
@@ -293,6 +299,7 @@ fn nobody(app: &App, door: Door, extensions: &Extensions) -> Who {
     let via = match door {
         Door::Web => Via::Http,
         Door::Control => Via::Control,
+        Door::Job(_) => Via::Internal,
     };
     let who = Principal::Anonymous.who(via).in_request(app.entropy.hex(8));
     match serve::address(extensions) {
@@ -350,8 +357,8 @@ fn told(principal: &Principal, kind: Kind, denied: Denied) -> Fault {
     let unknown = *principal == Principal::Anonymous;
     if unknown && matches!(denied, Denied::NoRepo | Denied::NotSignedIn { .. }) {
         let mut fault = Fault::unknown_caller();
-        fault.challenge = kind == Kind::Git;
-        if kind == Kind::Git {
+        fault.challenge = kind.challenges();
+        if kind.challenges() {
             fault = fault.todo("give an access token as the password");
         }
         return fault;
@@ -370,10 +377,17 @@ fn told(principal: &Principal, kind: Kind, denied: Denied) -> Fault {
 type Found = Option<(Option<Repo>, Resource)>;
 
 /// What the address names, as far as `authorize` must know it.
-fn find(db: &Db, entry: &Entry, params: &Params, principal: &Principal) -> Result<Found, Fault> {
+fn find(
+    db: &Db,
+    entry: &Entry,
+    params: &Params,
+    principal: &Principal,
+    open_supply: bool,
+) -> Result<Found, Fault> {
     Ok(Some(match entry.target {
         Target::InBody => return Ok(None),
         Target::Instance => (None, Resource::Instance),
+        Target::Supply => (None, Resource::Supply { open: open_supply }),
         Target::Own => match principal.user() {
             Some(user) => (None, Resource::User(user)),
             // Nobody owns it; authorize says so.

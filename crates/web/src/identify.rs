@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use vocab::SessionId;
 
 use crate::fault::Fault;
+use crate::registry::Seat;
 use crate::routes::Kind;
 use crate::serve;
 use crate::state::App;
@@ -22,6 +23,8 @@ pub(crate) enum Door {
     Web,
     /// The control socket.
     Control,
+    /// The loopback of a running job.
+    Job(Seat),
 }
 
 /// What a request brings as proof of who asks.
@@ -30,6 +33,7 @@ pub(crate) enum Claim {
     Operator(u32),
     Token(String),
     Cookie(String),
+    Job(Seat),
 }
 
 /// Reads the proof. A proof that cannot be read is refused, not passed over.
@@ -45,17 +49,22 @@ pub(crate) fn claim(
             .map(Claim::Operator)
             .ok_or_else(Fault::unknown_caller);
     }
+    if let Door::Job(seat) = door {
+        // Who can connect is in the job's own network namespace; what it says of itself is
+        // nothing to go by.
+        return Ok(Claim::Job(seat));
+    }
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let text = value.to_str().unwrap_or_default();
         return token_in(text).map(Claim::Token).ok_or_else(|| {
             let mut fault =
                 Fault::new(StatusCode::UNAUTHORIZED, "the authorization cannot be read")
                     .todo("send an access token: as a bearer, or as the password of HTTP basic");
-            fault.challenge = kind == Kind::Git;
+            fault.challenge = kind.challenges();
             fault
         });
     }
-    if kind != Kind::Git
+    if kind.takes_cookies()
         && let Some(cookie) = cookie(headers)
     {
         return Ok(Claim::Cookie(cookie));
@@ -63,7 +72,8 @@ pub(crate) fn claim(
     Ok(Claim::Nothing)
 }
 
-fn token_in(text: &str) -> Option<String> {
+/// The token in an `Authorization`.
+pub(crate) fn token_in(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once(' ')?;
     let token = if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token") {
         rest.trim().to_owned()
@@ -107,6 +117,24 @@ pub(crate) fn principal(app: &App, who: &Who, claim: &Claim) -> Result<Principal
                 }
             }),
         Claim::Cookie(cookie) => by_cookie(app, cookie),
+        Claim::Job(seat) => by_seat(app, *seat),
+    }
+}
+
+/// A job counts as long as its fence does.
+fn by_seat(app: &App, seat: Seat) -> Result<Principal, Fault> {
+    let current = app
+        .store
+        .read(|db| queue::is_current(db, seat.fence).map_err(Fault::internal))?;
+    if current {
+        Ok(Principal::Job {
+            fence: seat.fence,
+            repo: seat.repo,
+        })
+    } else {
+        Err(Fault::denied(
+            "this job has ended, or was handed to another runner",
+        ))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::identify::Door;
 use crate::routes::Kind;
 use crate::state::App;
 use crate::view::Problem;
-use crate::{href, pages};
+use crate::{href, pages, registry};
 
 /// A body that stands still for so long is given up.
 const BODY_SILENCE: std::time::Duration = std::time::Duration::from_secs(120);
@@ -31,7 +31,11 @@ pub(crate) fn around(routes: Router, app: App, door: Door) -> Router {
     let packed = SizeAbove::new(1024)
         .and(NotForContentType::new("application/x-git"))
         .and(NotForContentType::new("text/event-stream"))
-        .and(NotForContentType::new("image/png"));
+        .and(NotForContentType::new("image/png"))
+        // Blobs of generations, whose length clients count on.
+        .and(NotForContentType::new("application/octet-stream"))
+        .and(NotForContentType::new("application/vnd.oci"))
+        .and(NotForContentType::new("application/vnd.docker"));
     routes
         .layer(middleware::from_fn_with_state(app, answer))
         .layer(CompressionLayer::new().compress_when(packed))
@@ -61,12 +65,16 @@ async fn answer(State(app): State<App>, request: Request, next: Next) -> Respons
         .path_and_query()
         .map_or_else(|| path.clone(), ToString::to_string);
     let kind = kind_of(&path, request.headers());
+    let host = request.headers().get(header::HOST).cloned();
     let span = tracing::info_span!("request", %method, path, actor = tracing::field::Empty, route = tracing::field::Empty);
     let mut response = next.run(request).instrument(span.clone()).await;
     if let Some(fault) = response.extensions_mut().remove::<Fault>() {
         response = span.in_scope(|| told(&app, &fault, kind, &method, &full));
+        if response.status() == StatusCode::UNAUTHORIZED {
+            challenge(&app, &fault, kind, host.as_ref(), response.headers_mut());
+        }
     }
-    if kind == Kind::Api && response.status().is_client_error() {
+    if matches!(kind, Kind::Api | Kind::Package) && response.status().is_client_error() {
         response = in_json(response).await;
     }
     app.0.counters.answered(response.status());
@@ -108,7 +116,12 @@ fn kind_of(path: &str, headers: &HeaderMap) -> Kind {
         .get(header::USER_AGENT)
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default();
-    if agent.starts_with("git/") || path.contains("/git-") || path.ends_with("/info/refs") {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    if first == "v2" {
+        Kind::Oci
+    } else if matches!(first, "simple" | "files" | "toolcache") {
+        Kind::Package
+    } else if agent.starts_with("git/") || path.contains("/git-") || path.ends_with("/info/refs") {
         Kind::Git
     } else if path.starts_with("/api/") || !accepts.contains("text/html") {
         Kind::Api
@@ -151,7 +164,8 @@ fn told(app: &App, fault: &Fault, kind: Kind, method: &Method, full: &str) -> Re
     }
     let mut response = match kind {
         Kind::Page => page(fault, incident),
-        Kind::Api => {
+        Kind::Oci => registry::oci::error(fault, incident),
+        Kind::Api | Kind::Package => {
             let todo = fault.what_to_do.as_deref().unwrap_or("see docs/api.md");
             let mut body = json!({ "error": fault.error, "what_to_do": todo });
             if let Some(incident) = incident {
@@ -174,11 +188,25 @@ fn told(app: &App, fault: &Fault, kind: Kind, method: &Method, full: &str) -> Re
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if fault.status == StatusCode::UNAUTHORIZED && (fault.challenge || kind == Kind::Git) {
-        let realm = HeaderValue::from_static("Basic realm=\"Cofferdam\", charset=\"UTF-8\"");
-        headers.insert(header::WWW_AUTHENTICATE, realm);
-    }
     response
+}
+
+/// How to say who asks: by name and password, or at the address where image clients get a token.
+fn challenge(
+    app: &App,
+    fault: &Fault,
+    kind: Kind,
+    host: Option<&HeaderValue>,
+    headers: &mut HeaderMap,
+) {
+    let realm = if kind == Kind::Oci {
+        registry::oci::challenge(app, host)
+    } else if fault.challenge || kind == Kind::Git {
+        HeaderValue::from_static("Basic realm=\"Cofferdam\", charset=\"UTF-8\"")
+    } else {
+        return;
+    };
+    headers.insert(header::WWW_AUTHENTICATE, realm);
 }
 
 fn page(fault: &Fault, incident: Option<String>) -> Response {

@@ -10,6 +10,7 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use crate::identify::Door;
+use crate::registry::{self, Seat};
 use crate::state::App;
 use crate::{api, assets, events, git_http, guard, metrics, pages, respond};
 
@@ -22,6 +23,22 @@ pub(crate) enum Kind {
     Api,
     /// Git.
     Git,
+    /// A client of packages, files and tools: no browser, but one that may keep cookies.
+    Package,
+    /// A client of container images, which has errors of its own.
+    Oci,
+}
+
+impl Kind {
+    /// Whether who is not known is asked for a name and a password.
+    pub(crate) fn challenges(self) -> bool {
+        matches!(self, Self::Git | Self::Package | Self::Oci)
+    }
+
+    /// Whether a session's cookie counts.
+    pub(crate) fn takes_cookies(self) -> bool {
+        !matches!(self, Self::Git | Self::Oci)
+    }
 }
 
 /// What an address names.
@@ -39,6 +56,8 @@ pub(crate) enum Target {
     Repo,
     /// The repo of the job `{id}`.
     Job,
+    /// What a generation serves.
+    Supply,
     /// Only the body tells; the handler asks again with it.
     InBody,
 }
@@ -64,14 +83,17 @@ macro_rules! routes {
             target: Target::$target,
         },)*];
 
-        fn build(app: &App) -> Router<App> {
+        fn build(app: &App, wanted: impl Fn(&Entry) -> bool) -> Router<App> {
             let mut entries = ROUTES.iter();
             let mut router = Router::new();
             $(
                 let entry = entries.next().expect("there is one entry per route");
-                let handler: MethodRouter<App> = $method($handler);
-                let guarded = middleware::from_fn_with_state((app.clone(), entry), guard::guard);
-                router = router.route($path, handler.layer(guarded));
+                if wanted(entry) {
+                    let handler: MethodRouter<App> = $method($handler);
+                    let guarded =
+                        middleware::from_fn_with_state((app.clone(), entry), guard::guard);
+                    router = router.route($path, handler.layer(guarded));
+                }
             )*
             router
         }
@@ -124,6 +146,15 @@ routes! {
     get "/{owner}/{repo}/HEAD" Git GitFetch Repo git_http::dumb;
     get "/{owner}/{repo}/objects/{*rest}" Git GitFetch Repo git_http::dumb;
 
+    get "/v2/" Oci RegistryPull Supply registry::oci::version;
+    get "/v2/token" Oci RegistryPull Supply registry::oci::token;
+    get "/v2/{*rest}" Oci RegistryPull Supply registry::oci::get;
+    get "/simple/" Package RegistryPull Supply registry::pypi::index;
+    get "/simple/{project}" Package RegistryPull Supply registry::pypi::to_project;
+    get "/simple/{project}/" Package RegistryPull Supply registry::pypi::project;
+    get "/simple/files/{sha256}/{filename}" Package RegistryPull Supply registry::pypi::file;
+    get "/files/{*name}" Package RegistryPull Supply registry::files::one;
+
     get "/api/v1/version" Api HealthRead Instance api::people::version;
     post "/api/v1/session" Api SignIn Instance api::people::sign_in;
     delete "/api/v1/session" Api SignOut Instance api::people::sign_out;
@@ -167,9 +198,24 @@ routes! {
 }
 
 /// First halves of addresses that are the server's own, so that no owner can be called so.
-pub(crate) const RESERVED: [&str; 13] = [
-    "api", "assets", "docs", "healthz", "metrics", "new", "queue", "readyz", "runners", "runs",
-    "sign-in", "sign-out", "tokens",
+pub(crate) const RESERVED: [&str; 17] = [
+    "api",
+    "assets",
+    "docs",
+    "files",
+    "healthz",
+    "metrics",
+    "new",
+    "queue",
+    "readyz",
+    "runners",
+    "runs",
+    "sign-in",
+    "sign-out",
+    "simple",
+    "tokens",
+    "toolcache",
+    "v2",
 ];
 
 /// Everything that is served on the web listener.
@@ -182,9 +228,18 @@ pub fn control_router(app: App) -> Router {
     through(app, Door::Control)
 }
 
+/// What a running job may have, on its own loopback.
+pub(crate) fn job_router(app: App, seat: Seat) -> Router {
+    through(app, Door::Job(seat))
+}
+
 fn through(app: App, door: Door) -> Router {
     let limit = app.config.limits.body_bytes;
-    let routes = build(&app)
+    let wanted = |entry: &Entry| match door {
+        Door::Web | Door::Control => true,
+        Door::Job(_) => entry.action == Action::RegistryPull,
+    };
+    let routes = build(&app, wanted)
         .fallback(respond::nothing_here)
         .method_not_allowed_fallback(respond::wrong_method)
         .layer(DefaultBodyLimit::max(limit))

@@ -30,6 +30,10 @@ pub struct AppParts {
     pub auditor: Auditor,
     /// Keys that seal secrets.
     pub keys: Arc<access::Keys>,
+    /// Which generations running jobs use.
+    pub leases: supply::Leases,
+    /// What is asked for and not there.
+    pub wants: supply::Wants,
     /// Unpacks the layers of an image somewhere safe.
     pub unpack: Arc<dyn supply::Unpack + Send + Sync>,
     /// The clock.

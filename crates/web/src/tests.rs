@@ -89,6 +89,8 @@ fn open(dir: &Path, clock: &Clock) -> App {
         logs: Logs::open(&dir.join("logs")).unwrap(),
         auditor: Auditor::new(clock.clone(), entropy.clone(), origin),
         keys: Arc::new(access::Keys::open_or_create(dir, &entropy).unwrap()),
+        leases: supply::Leases::default(),
+        wants: supply::Wants::default(),
         unpack: Arc::new(NoUnpack),
         clock: clock.clone(),
         entropy,

@@ -57,6 +57,9 @@ pub(crate) const TESTS: &[Tool] = &[
     tool("minisign", "minisign", "checks signatures beside us"),
     tool("bsdtar", "libarchive-tools", "reads volumes beside us"),
     tool("curl", "curl", "talks to the server as a stranger would"),
+    tool("skopeo", "skopeo", "copies images from the appliance"),
+    tool("podman", "podman", "pulls images from the appliance"),
+    tool("dockerd", "docker.io", "pulls images from the appliance"),
 ];
 
 /// What the booted hosts need beyond the demonstration.

@@ -67,6 +67,7 @@ const TABLE: &str = "
     image.list              -++++++ ---+++ + -- +
     image.import            ------+ ------ + -- +
     image.remove            ------+ ------ + -- +
+    registry.pull           -++++++ +++--+ + ++ +
     audit.read              ------+ ------ + -- +
     server.status           ------+ ------ + -- +
     server.check            ------- ------ - -- +
@@ -155,6 +156,7 @@ impl Cast {
                 name: "lab".parse().unwrap(),
                 owner: Some(Some(self.owner.id)),
             },
+            Need::Supply => Resource::Supply { open: false },
             _ => Resource::Instance,
         }
     }
@@ -200,6 +202,7 @@ fn an_action_on_the_wrong_kind_of_thing_is_denied_even_to_the_operator() {
         Resource::User(cast.owner.id),
         cast.thing(Action::RepoCreate),
         cast.thing(Action::RepoRead),
+        cast.thing(Action::RegistryPull),
     ];
     for action in Action::ALL {
         let right = things
@@ -216,6 +219,22 @@ fn an_action_on_the_wrong_kind_of_thing_is_denied_even_to_the_operator() {
         };
         assert_eq!(right, expected, "{action}");
     }
+}
+
+#[test]
+fn the_supply_is_for_people_and_jobs_and_for_anybody_only_where_it_is_open() {
+    let cast = cast();
+    let may = |who: &Principal, open| {
+        cast.judge(who, Action::RegistryPull, &Resource::Supply { open })
+            .is_ok()
+    };
+    assert!(!may(&Principal::Anonymous, false) && may(&Principal::Anonymous, true));
+    assert!(may(&job(2), false));
+    // A job gets nothing else of the instance by that.
+    assert!(
+        cast.judge(&job(1), Action::ImageList, &Resource::Instance)
+            .is_err()
+    );
 }
 
 #[test]

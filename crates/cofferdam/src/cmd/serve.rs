@@ -14,7 +14,7 @@ use runner::receipt::RunnerIdentity;
 use sandbox::{Launcher, LauncherConfig, StartError};
 use store::StoreOptions;
 use tokio::signal::unix::{SignalKind, signal};
-use web::{App, AppParts, WebConfig, WebLimits};
+use web::{App, AppParts, JobDoor, WebConfig, WebLimits};
 
 use crate::cli::{Global, Serve};
 use crate::config::Config;
@@ -22,7 +22,7 @@ use crate::facilities::Host;
 use crate::notify::Manager;
 use crate::privileges::drop_privileges;
 use crate::site::Site;
-use crate::{housekeeping, identity, output, tls, upkeep};
+use crate::{housekeeping, identity, output, supplying, tls, upkeep};
 
 /// How long running jobs may take to end after a request to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -150,6 +150,7 @@ async fn serve(
     );
     settle(&site, &app)?;
     housekeeping::start(&app, &site.store, &site.clock).context("cannot start housekeeping")?;
+    supplying::start(&app, &site.clock).context("cannot start what looks after the supply")?;
     let pool = match launcher {
         Ok(launcher) => Some(start_pool(
             &site,
@@ -226,6 +227,8 @@ fn build_app(
             git::Durability::Full
         },
         facilities: host,
+        leases: supply::Leases::default(),
+        wants: supply::Wants::default(),
         unpack: Arc::new(LayerUnpacker::new(launcher)),
         config,
     })
@@ -238,6 +241,7 @@ fn web_config(site: &Site, public_url: &str) -> WebConfig {
         session_length: Duration::from_secs(web.session_hours * 3600),
         labels: site.config.labels.clone(),
         authority: None,
+        open_supply: web.open_supply,
         limits: WebLimits {
             push_bytes: web.push_max_mib << 20,
             object_bytes: web.object_max_mib << 20,
@@ -335,7 +339,11 @@ fn start_pool(
                 .repository(id)
                 .map_err(|e| format!("{:#}", anyhow::Error::from(e)))
         }),
+        leases: app.leases.clone(),
+        wants: app.wants.clone(),
+        aliases: Arc::new(site.config.toolcache.aliases.clone()),
     };
+    let door = JobDoor::new(app.clone(), tokio::runtime::Handle::current());
     let identity = RunnerIdentity {
         name: site.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -350,6 +358,7 @@ fn start_pool(
             logs: Arc::new(site.logs.clone()),
             executor,
             provider: Arc::new(provider),
+            endpoint: Some(Arc::new(supplying::Loopbacks(door))),
             clock: site.clock.clone(),
         })
         .context("cannot start the pool")?,

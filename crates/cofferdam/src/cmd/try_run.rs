@@ -58,6 +58,7 @@ pub(super) fn run(global: &Global, args: &Try) -> anyhow::Result<ExitCode> {
         logs: Arc::new(site.logs.clone()),
         executor: Arc::new(Embedded::new(Arc::new(launcher))),
         provider: Arc::new(provider),
+        endpoint: None,
         clock: Clock::system(),
     })
     .context("cannot start the pool")?;

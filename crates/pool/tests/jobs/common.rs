@@ -158,6 +158,8 @@ fn order() -> JobOrder {
             timeout: Duration::from_secs(120),
         },
         network: NetworkPolicy::Loopback,
+        supply: None,
+        endpoint: None,
         grace: Grace::default(),
         server_url: "http://forge.test".to_owned(),
         api_url: "http://forge.test/api/v1".to_owned(),

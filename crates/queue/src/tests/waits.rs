@@ -9,6 +9,7 @@ fn pool(slots: usize) -> Vec<Capacity> {
     vec![Capacity {
         runner: "embedded".into(),
         labels: vec!["Linux".into(), "ubuntu-latest".into()],
+        pending: vec![("gcc".into(), "image gcc:12 is being unpacked".into())],
         slots,
         paused: None,
     }]
@@ -26,6 +27,7 @@ fn every_waiting_job_says_why() {
         { "id": "a" },
         { "id": "b", "needs": ["a"] },
         { "id": "odd", "runs_on": ["ubuntu-22.04", "linux"] },
+        { "id": "soon", "runs_on": ["gcc", "linux"] },
         { "id": "par", "strategy": { "max_parallel": 1, "matrix": { "n": [1, 2] } } },
     ]));
     let held = bench
@@ -55,6 +57,7 @@ fn every_waiting_job_says_why() {
         says("odd", &pool(1)),
         "no runner has the label 'ubuntu-22.04'; there is: ubuntu-latest"
     );
+    assert_eq!(says("soon", &pool(1)), "image gcc:12 is being unpacked");
     assert_eq!(
         says("par (2)", &pool(1)),
         "max-parallel lets 1 of its matrix run at a time: par (1)"

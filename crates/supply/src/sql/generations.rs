@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, params};
 use store::{Db, StoreError};
 use vocab::{Digest, JobId};
 
-use crate::generation::{GenerationId, WANTS_MAX, Want};
+use crate::generation::{GenerationId, Maker, WANTS_MAX, Want};
 
 fn parsed(text: &str) -> rusqlite::Result<Item> {
     serde_json::from_str(text).map_err(|e| {
@@ -138,17 +138,102 @@ pub(crate) fn want(
     db: &Db,
     kind: &str,
     name: &str,
+    asks: i64,
     job: Option<JobId>,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO want SELECT ?1, ?2, 1, ?3, ?4, ?4
+        "INSERT INTO want SELECT ?1, ?2, ?6, ?3, ?4, ?4
          WHERE (SELECT count(*) FROM want) < ?5
             OR EXISTS (SELECT 1 FROM want WHERE kind = ?1 AND name = ?2)
-         ON CONFLICT (kind, name) DO UPDATE SET asks = asks + 1, last_ms = ?4",
-        params![kind, name, job.map(JobId::get), now_ms, WANTS_MAX],
+         ON CONFLICT (kind, name) DO UPDATE SET asks = asks + ?6, last_ms = ?4",
+        params![kind, name, job.map(JobId::get), now_ms, WANTS_MAX, asks],
     )?;
     Ok(())
+}
+
+pub(crate) fn maker(db: &Db, generation: GenerationId) -> Result<Option<Maker>, StoreError> {
+    let found = db
+        .prepare_cached(
+            "SELECT b.product, b.channel, b.seq, b.manifest FROM generation g
+             JOIN bundle b ON b.id = g.bundle WHERE g.id = ?1",
+        )?
+        .query_row([generation.0], |row| {
+            Ok(Maker {
+                product: row.get(0)?,
+                channel: row.get(1)?,
+                seq: row.get(2)?,
+                manifest: super::digest(row, 3)?,
+            })
+        })
+        .optional()?;
+    Ok(found)
+}
+
+pub(crate) fn blob_size(
+    db: &Db,
+    generation: GenerationId,
+    blob: &Digest,
+) -> Result<Option<u64>, StoreError> {
+    let size = db
+        .prepare_cached(
+            "SELECT size_bytes FROM generation_blob WHERE generation = ?1 AND digest = ?2",
+        )?
+        .query_row(params![generation.0, blob.to_string()], |row| {
+            super::count(row, 0)
+        })
+        .optional()?;
+    Ok(size)
+}
+
+/// Every blob that a retained generation needs, and the manifest of every bundle.
+pub(crate) fn needed_blobs(db: &Db) -> Result<Vec<Digest>, StoreError> {
+    let mut found = db.prepare(
+        "SELECT DISTINCT digest FROM generation_blob b
+         JOIN generation g ON g.id = b.generation AND g.retained = 1
+         UNION SELECT manifest FROM bundle",
+    )?;
+    let rows = found.query_map([], |row| super::digest(row, 0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The items of one kind of every retained generation.
+pub(crate) fn retained_items(db: &Db, kind: &str) -> Result<Vec<Item>, StoreError> {
+    items(
+        db,
+        "SELECT DISTINCT body FROM item i
+         JOIN generation g ON g.id = i.generation AND g.retained = 1 WHERE i.kind = ?1",
+        [kind],
+    )
+}
+
+pub(crate) fn note_unpack_failure(
+    db: &Db,
+    image: &Digest,
+    reason: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO unpack_failure VALUES (?1, ?2, ?3)
+         ON CONFLICT (digest) DO UPDATE SET reason = ?2, failed_ms = ?3",
+        params![image.to_string(), reason, now_ms],
+    )?;
+    Ok(())
+}
+
+pub(crate) fn clear_unpack_failure(db: &Db, image: &Digest) -> Result<(), StoreError> {
+    db.execute(
+        "DELETE FROM unpack_failure WHERE digest = ?1",
+        [image.to_string()],
+    )?;
+    Ok(())
+}
+
+pub(crate) fn unpack_failure(db: &Db, image: &Digest) -> Result<Option<String>, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT reason FROM unpack_failure WHERE digest = ?1")?
+        .query_row([image.to_string()], |row| row.get(0))
+        .optional()?)
 }
 
 pub(crate) fn wants(db: &Db) -> Result<Vec<Want>, StoreError> {

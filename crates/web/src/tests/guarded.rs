@@ -29,6 +29,9 @@ fn address(entry: &Entry) -> String {
         .replace("{*name}", "image")
         .replace("{*rest}", "main/x")
         .replace("{*path}", "cofferdam.css")
+        .replace("{project}", "ruff")
+        .replace("{sha256}", &"0".repeat(64))
+        .replace("{filename}", "ruff-1.0.tar.gz")
 }
 
 fn request(entry: &Entry, token: Option<&str>) -> Request<Body> {
@@ -61,6 +64,7 @@ fn what_an_action_needs_fits_what_its_address_names() {
             Need::Repo(_) => matches!(entry.target, Target::Repo | Target::Job),
             Need::Namespace => entry.target == Target::InBody,
             Need::Own => matches!(entry.target, Target::Own | Target::User | Target::Token),
+            Need::Supply => entry.target == Target::Supply,
             Need::Anyone | Need::SignedIn | Need::Admin | Need::Operator => {
                 entry.target == Target::Instance
             }
@@ -88,11 +92,14 @@ async fn nobody_gets_into_what_is_not_open_to_all() {
             answer.status,
             answer.text
         );
-        if entry.kind == Kind::Git {
-            assert!(
-                answer.header("www-authenticate").starts_with("Basic"),
-                "{entry:?}"
-            );
+        let challenge = answer.header("www-authenticate");
+        match entry.kind {
+            Kind::Git | Kind::Package => assert!(challenge.starts_with("Basic"), "{entry:?}"),
+            Kind::Oci => assert!(
+                challenge.starts_with("Bearer realm=\"http://forge.lab/v2/token\""),
+                "{entry:?}: {challenge}"
+            ),
+            Kind::Page | Kind::Api => {}
         }
     }
 }
