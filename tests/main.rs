@@ -8,6 +8,7 @@ mod bundle_keys;
 mod command_line;
 mod demo;
 mod expressions;
+mod install;
 mod kill;
 mod no_server;
 mod pages;
