@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use bundle::{Bundle, Key, Keys, Password, Root, Thresholds};
+pub(crate) use bundle::{
+    Build, Bundle, Connected, Fetching, Key, Keys, Lock, MakeImage, Password, Plan, Root,
+    Thresholds,
+};
 
 /// CI for networks with no way out: a git forge, a job queue and disposable, sandboxed runners.
 #[derive(Debug, Parser)]

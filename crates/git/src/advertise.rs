@@ -169,6 +169,11 @@ fn refs(
     for line in &lines {
         pktline::line(out, line)?;
     }
+    let mut ends: Vec<_> = objects.ends().iter().collect();
+    ends.sort();
+    for end in ends {
+        pktline::line(out, &format!("shallow {end}"))?;
+    }
     pktline::flush(out)
 }
 

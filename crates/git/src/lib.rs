@@ -13,6 +13,7 @@
 //! repository at any time. Refuses hooks, work trees, alternates and reftables.
 
 mod advertise;
+mod carried;
 mod checkout;
 mod consolidate;
 mod durable;
@@ -32,6 +33,7 @@ mod upload;
 mod walk;
 
 pub use advertise::{Protocol, Service, Transport, advertise};
+pub use carried::{CarriedError, CarriedRefs, make_carried};
 pub use checkout::{CheckoutError, CheckoutOptions, checkout_tar};
 pub use consolidate::Consolidated;
 pub use durable::Durability;

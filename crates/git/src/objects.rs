@@ -9,6 +9,7 @@ use gix::odb::{Cache, Header as _, Store, store::Handle as StoreHandle};
 use gix_pack::Bundle;
 use gix_pack::cache::lru::MemoryCappedHashmap;
 
+use crate::ids::IdSet;
 use crate::repo::Repository;
 
 /// The repository's objects for one thread, with its own cache.
@@ -75,6 +76,7 @@ pub struct Objects {
     main: Handle,
     fresh: Option<Fresh>,
     hash: HashKind,
+    ends: Arc<IdSet>,
 }
 
 /// The pack of a push in quarantine.
@@ -126,6 +128,7 @@ impl Objects {
             main,
             fresh: fresh.map(Fresh::new),
             hash: repo.hash,
+            ends: Arc::clone(&repo.ends),
         }
     }
 
@@ -137,11 +140,17 @@ impl Objects {
             main,
             fresh: None,
             hash: self.hash,
+            ends: Arc::clone(&self.ends),
         }
     }
 
     pub(crate) fn hash(&self) -> HashKind {
         self.hash
+    }
+
+    /// The commits at which the repository's own history is cut: their parents are not here.
+    pub(crate) fn ends(&self) -> &IdSet {
+        &self.ends
     }
 
     /// The handle of the repository proper, without the quarantine.

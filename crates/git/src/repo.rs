@@ -13,6 +13,7 @@ use gix::odb::Store;
 use gix::odb::store::init::{Options as StoreOptions, Slots};
 
 use crate::durable::Durability;
+use crate::ids::IdSet;
 use crate::objects::Objects;
 use crate::pack::PackSetCache;
 use crate::refname;
@@ -40,6 +41,8 @@ pub struct Repository {
     /// Held by whoever moves refs, over its fsyncs; readers do not wait for it.
     pub(crate) ref_writer: Mutex<()>,
     pub(crate) packs: PackSetCache,
+    /// Commits whose parents are not here (its `shallow` file); empty for every pushed repository.
+    pub(crate) ends: Arc<IdSet>,
     /// Held by the one consolidation.
     pub(crate) consolidating: Mutex<()>,
     /// Packs whose objects are all in a newer one; the next consolidation removes them.
@@ -175,6 +178,7 @@ impl Repository {
             refs: Mutex::new(RefCache::default()),
             ref_writer: Mutex::new(()),
             packs: PackSetCache::default(),
+            ends: Arc::new(ends(dir, hash).map_err(io_error("its shallow file is unreadable"))?),
             consolidating: Mutex::new(()),
             superseded: Mutex::new(Vec::new()),
         })
@@ -235,6 +239,19 @@ impl Repository {
             source,
         })
     }
+}
+
+/// The commits that the `shallow` file names; none when there is no such file.
+fn ends(dir: &Path, hash: Kind) -> io::Result<IdSet> {
+    let text = match fs::read(dir.join("shallow")) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(IdSet::default()),
+        Err(e) => return Err(e),
+    };
+    text.split(|b| *b == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| crate::refs::parse_id(line, hash).ok_or(io::ErrorKind::InvalidData.into()))
+        .collect()
 }
 
 /// Relative paths would change their meaning with the process's directory.

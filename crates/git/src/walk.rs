@@ -13,17 +13,26 @@ use crate::ids::{IdMap, IdSet};
 use crate::objects::{Objects, ReadError};
 use crate::parse::{self, CommitLinks};
 
-/// Reads the links of one commit.
+/// Reads the links of one commit; none to parents that the repository lacks by its own account.
 pub(crate) fn links(
     objects: &Objects,
     id: &ObjectId,
     buf: &mut Vec<u8>,
 ) -> Result<CommitLinks, ReadError> {
     let data = objects.find_kind(id, Kind::Commit, buf)?;
-    parse::commit_links(data, objects.hash()).ok_or_else(|| ReadError::Damaged {
+    let links = parse::commit_links(data, objects.hash()).ok_or_else(|| ReadError::Damaged {
         id: *id,
         what: "it does not begin like a commit".to_owned(),
-    })
+    })?;
+    Ok(cut(objects, id, links))
+}
+
+/// The links without parents where the repository's history is cut.
+pub(crate) fn cut(objects: &Objects, id: &ObjectId, mut links: CommitLinks) -> CommitLinks {
+    if objects.ends().contains(id) {
+        links.parents.clear();
+    }
+    links
 }
 
 /// Where history is taken to end, although the commits name parents.

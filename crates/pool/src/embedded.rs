@@ -182,8 +182,15 @@ impl Sandbox for EmbeddedSandbox {
         }
     }
 
-    fn unpack_tar(&self, dest: &str, archive: OwnedFd, owner: User) -> Result<(), SandboxError> {
-        match self.jail.unpack_tar(dest, archive, (owner.uid, owner.gid)) {
+    fn unpack_stripped(
+        &self,
+        dest: &str,
+        archive: OwnedFd,
+        owner: User,
+        strip: u32,
+    ) -> Result<(), SandboxError> {
+        let owner = (owner.uid, owner.gid);
+        match self.jail.unpack_stripped(dest, archive, owner, strip) {
             Ok(_) => Ok(()),
             Err(error) => Err(file_error("unpacking into", dest, error)),
         }

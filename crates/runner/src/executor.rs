@@ -36,7 +36,18 @@ pub trait Sandbox: Send + Sync {
     /// Unpacks the tar that `archive` reads (a pipe or a file) below `dest`, which is made when
     /// absent, as files of `owner`. Nothing is written outside the sandbox, whatever the entries
     /// say.
-    fn unpack_tar(&self, dest: &str, archive: OwnedFd, owner: User) -> Result<(), SandboxError>;
+    fn unpack_tar(&self, dest: &str, archive: OwnedFd, owner: User) -> Result<(), SandboxError> {
+        self.unpack_stripped(dest, archive, owner, 0)
+    }
+
+    /// The same without the first `strip` parts of each name in the archive.
+    fn unpack_stripped(
+        &self,
+        dest: &str,
+        archive: OwnedFd,
+        owner: User,
+        strip: u32,
+    ) -> Result<(), SandboxError>;
 
     /// A file's content, `None` when there is no such file.
     ///

@@ -68,7 +68,7 @@ pub fn run(
     job.run_steps();
     let outputs = job.outputs();
     let (background, unread) = job.clear();
-    let (verdict, mut steps) = (job.progress, job.reports);
+    let (verdict, mut steps, served_as) = (job.progress, job.reports, job.served_as);
     let mut log = job.log.outliving(observer, clock);
 
     let last = u32::try_from(spec.steps.len() + 1).unwrap_or(u32::MAX);
@@ -84,9 +84,10 @@ pub fn run(
         first_output_ms: log.first_output.map(unix_ms),
         finished_ms,
     };
-    let receipt = receipt(
+    let mut receipt = receipt(
         order, executor, &facts, ended, timings, background, unread, &log,
     );
+    receipt.served_as = served_as;
     for found in &receipt.residue.found {
         log.warn(last, &format!("this job left something behind: {found}"));
     }
@@ -236,6 +237,8 @@ pub(crate) struct Job<'a> {
     /// When the job, or what cleans up after it, must end, on the watch's stopwatch.
     pub(crate) deadline: Duration,
     pub(crate) oom_kills: u64,
+    /// Tools that stood in for others, in words.
+    pub(crate) served_as: Vec<String>,
     /// Programs that the image was found not to have.
     pub(crate) missing: Vec<String>,
     /// The step whose script was shown last.
@@ -289,6 +292,7 @@ impl<'a> Job<'a> {
             reports: Vec::new(),
             deadline,
             oom_kills: 0,
+            served_as: Vec::new(),
             missing: Vec::new(),
             shown: None,
             touched: false,

@@ -216,8 +216,20 @@ impl Jail {
         archive: OwnedFd,
         owner: (u32, u32),
     ) -> Result<LayerFacts, FileError> {
+        self.unpack_stripped(dest, archive, owner, 0)
+    }
+
+    /// The same without the first `strip` parts of each name in the archive.
+    pub fn unpack_stripped(
+        &self,
+        dest: &str,
+        archive: OwnedFd,
+        owner: (u32, u32),
+        strip: u32,
+    ) -> Result<LayerFacts, FileError> {
         let builtin = Builtin::UnpackTar {
             dest: dest.to_owned(),
+            strip,
         };
         match self.builtin(builtin, owner, &[archive.as_fd()])?.0 {
             Answer::Unpacked { facts, .. } => Ok(facts),

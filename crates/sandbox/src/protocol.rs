@@ -91,6 +91,8 @@ pub(crate) enum Builtin {
     /// Descriptor: the archive.
     UnpackTar {
         dest: String,
+        /// Leading parts of names that are dropped.
+        strip: u32,
     },
     /// Descriptor: the archive. Keeps owners, handles whiteouts, below `/layer`.
     UnpackLayer {

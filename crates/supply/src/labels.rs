@@ -2,10 +2,12 @@
 //! that were imported by hand.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bundle::Item;
 use bundle::manifest::Oci;
 use store::{Db, StoreError};
+use vocab::Digest;
 
 use crate::images::{ImageRow, default_image, resolve};
 use crate::unpack::{for_this_machine, why_not};
@@ -78,7 +80,10 @@ pub fn resolve_labels(
     labels: &[String],
     generation: Option<GenerationId>,
 ) -> Result<ImageRow, NoImage> {
-    Shelf::look(db, generation)?.resolve(db, mapping, labels)
+    match Shelf::look(db, generation)?.meaning(db, mapping, labels)? {
+        Meaning::Carried(oci) => usable(db, oci),
+        Meaning::ByHand(image) => Ok(*image),
+    }
 }
 
 /// Every label that some image here serves, or will once it is unpacked.
@@ -102,16 +107,33 @@ pub fn served_labels(
     }
     all.sort();
     all.dedup();
+    // Many labels mean one image, which is looked at once.
+    let mut waits: BTreeMap<Digest, Option<String>> = BTreeMap::new();
     let mut served = Served::default();
     for label in all {
-        match shelf.resolve(db, mapping, std::slice::from_ref(&label)) {
-            Err(NoImage::Pending(reason)) => served.pending.push(Pending { label, reason }),
+        let reason = match shelf.meaning(db, mapping, std::slice::from_ref(&label)) {
             Err(NoImage::Store(error)) => return Err(error.into()),
+            Ok(Meaning::Carried(oci)) => match waits.entry(oci.digest) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(new) => new.insert(waiting(db, oci)?).clone(),
+            },
             // What the settings name and is not here fails with that reason once it is asked for.
-            Ok(_) | Err(NoImage::None | NoImage::Missing { .. }) => served.labels.push(label),
+            Ok(Meaning::ByHand(_)) | Err(_) => None,
+        };
+        match reason {
+            Some(reason) => served.pending.push(Pending { label, reason }),
+            None => served.labels.push(label),
         }
     }
     Ok(served)
+}
+
+/// What a label stands for.
+enum Meaning<'a> {
+    /// An image of the generation.
+    Carried(&'a Oci),
+    /// An image imported by hand.
+    ByHand(Box<ImageRow>),
 }
 
 /// The images of one generation that can run here.
@@ -134,41 +156,42 @@ impl Shelf {
         })
     }
 
-    fn resolve(
+    fn meaning(
         &self,
         db: &Db,
         mapping: &BTreeMap<String, String>,
         labels: &[String],
-    ) -> Result<ImageRow, NoImage> {
+    ) -> Result<Meaning<'_>, NoImage> {
+        let by_hand = |image| Meaning::ByHand(Box::new(image));
         for label in labels {
             if let Some(name) = mapping.get(label) {
                 if let Some(oci) = self.named(name) {
-                    return usable(db, oci);
+                    return Ok(Meaning::Carried(oci));
                 }
-                return resolve(db, name)?.ok_or_else(|| NoImage::Missing {
-                    label: label.clone(),
-                    image: name.clone(),
-                });
+                return resolve(db, name)?
+                    .map(by_hand)
+                    .ok_or_else(|| NoImage::Missing {
+                        label: label.clone(),
+                        image: name.clone(),
+                    });
             }
             let labelled = self
                 .images
                 .iter()
                 .find(|oci| oci.labels.iter().any(|own| own.eq_ignore_ascii_case(label)));
             if let Some(oci) = labelled.or_else(|| self.named(label)) {
-                return usable(db, oci);
+                return Ok(Meaning::Carried(oci));
             }
             if let Some(image) = resolve(db, label)? {
-                return Ok(image);
+                return Ok(by_hand(image));
             }
         }
         if let Some(image) = default_image(db)? {
-            return Ok(image);
+            return Ok(by_hand(image));
         }
         let first = self.images.iter().find(|oci| !oci.labels.is_empty());
-        match first.or_else(|| self.images.first()) {
-            Some(oci) => usable(db, oci),
-            None => Err(NoImage::None),
-        }
+        let first = first.or_else(|| self.images.first());
+        first.map(Meaning::Carried).ok_or(NoImage::None)
     }
 
     /// The image that goes by `name`: in full, without its tag, or by the last part of its path.
@@ -191,6 +214,15 @@ fn names(oci: &Oci) -> [String; 4] {
         format!("{last}:{}", oci.tag),
         last.to_owned(),
     ]
+}
+
+/// Why an image of the generation cannot be used yet; `None` when it can.
+fn waiting(db: &Db, oci: &Oci) -> Result<Option<String>, StoreError> {
+    if sql::has_image(db, &oci.digest)? {
+        Ok(None)
+    } else {
+        why_not(db, oci).map(Some)
+    }
 }
 
 fn usable(db: &Db, oci: &Oci) -> Result<ImageRow, NoImage> {

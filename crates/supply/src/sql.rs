@@ -98,6 +98,13 @@ pub(crate) fn image_of(db: &Db, manifest: &Digest) -> Result<Option<ImageRow>, S
     row.map(|row| complete(db, row)).transpose()
 }
 
+/// Whether the image of that manifest can be used.
+pub(crate) fn has_image(db: &Db, manifest: &Digest) -> Result<bool, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT 1 FROM image WHERE digest = ?1")?
+        .exists([manifest.to_string()])?)
+}
+
 pub(crate) fn first_image(db: &Db) -> Result<Option<ImageRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM image WHERE by_hand = 1 ORDER BY id LIMIT 1");
     let row = db.prepare_cached(&sql)?.query_row([], image).optional()?;

@@ -1,5 +1,7 @@
 //! Images in, found, served, removed; hostile ones leave nothing.
 
+mod generations;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;

@@ -59,7 +59,7 @@ pub fn unpack_images(
         .collect();
     let mut done = Unpacked::default();
     for (number, oci) in (1..).zip(&images) {
-        if store.read(|db| sql::image_of(db, &oci.digest))?.is_some() {
+        if store.read(|db| sql::has_image(db, &oci.digest))? {
             continue;
         }
         let name = format!("{}:{}", oci.name, oci.tag);
@@ -108,6 +108,10 @@ fn one(
     };
     let image = bundle::image_of_manifest(oci.digest, &size, &import::reads(store))?;
     let _alone = import::alone();
+    if store.read(|db| sql::has_image(db, &oci.digest))? {
+        // Somebody else had begun before.
+        return Ok(Vec::new());
+    }
     let landed = import::land(store, unpack, &image)?;
     let row = import::row(store, &image, unix_ms(auditor.now()));
     store.write(|tx| {

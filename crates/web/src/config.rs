@@ -13,11 +13,11 @@ pub struct WebConfig {
     pub session_length: Duration,
     /// Which image serves a `runs-on` label. A label that is not here means the default image.
     pub labels: BTreeMap<String, String>,
+    /// Whether anybody may have what the active generation serves, without an account.
+    pub open_supply: bool,
     /// The certificate, as PEM, of the authority that vouches for this server; none when it
     /// serves plain HTTP, or with a certificate of the site's own.
     pub authority: Option<String>,
-    /// Whether anybody may have what the active generation serves, without an account.
-    pub open_supply: bool,
     /// Upper bounds on what comes in.
     pub limits: WebLimits,
 }
@@ -43,8 +43,8 @@ impl Default for WebConfig {
             public_url: "http://127.0.0.1:8470".to_owned(),
             session_length: Duration::from_secs(12 * 3600),
             labels: BTreeMap::new(),
-            authority: None,
             open_supply: false,
+            authority: None,
             limits: WebLimits::default(),
         }
     }

@@ -27,26 +27,29 @@ pub(crate) struct Asked {
     service: Option<String>,
 }
 
+impl Asked {
+    /// The service, if it is one.
+    pub(crate) fn service(&self) -> Option<Service> {
+        self.service.as_deref().and_then(Service::from_name)
+    }
+}
+
 /// `GET …/info/refs?service=…`
 pub(crate) async fn info_refs(
     ctx: Ctx,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    let service = asked
-        .service
-        .as_deref()
-        .and_then(Service::from_name)
-        .ok_or_else(|| {
-            Fault::denied("git's dumb protocol is not served").todo("use git 1.6.6 or newer")
-        })?;
+    let service = asked.service().ok_or_else(|| {
+        Fault::denied("git's dumb protocol is not served").todo("use git 1.6.6 or newer")
+    })?;
     if service == Service::ReceivePack {
         ctx.require(access::Action::GitPush).await?;
     }
     let protocol = protocol(&headers);
     let repo = ctx.repo()?.clone();
     let app = ctx.app.clone();
-    let _turn = turn(&ctx).await?;
+    let _turn = turn(&ctx.app).await?;
     let text = ctx
         .app
         .off(move || {
@@ -75,7 +78,7 @@ pub(crate) async fn info_refs(
 pub(crate) async fn upload_pack(ctx: Ctx, request: Request) -> Result<Response, Fault> {
     let (protocol, mut input) = open(Service::UploadPack, request, FETCH_REQUEST_BYTES)?;
     let repo = ctx.repo()?.clone();
-    let turn = turn(&ctx).await?;
+    let turn = turn(&ctx.app).await?;
     let (mut out, body) = stream::writer();
     let (app, who) = (ctx.app.clone(), ctx.who.clone());
     let span = tracing::info_span!("fetch", repo.id = %repo.id);
@@ -113,7 +116,7 @@ pub(crate) async fn receive_pack(ctx: Ctx, request: Request) -> Result<Response,
     let limit = ctx.app.config.limits.push_bytes.saturating_add(16 << 20);
     let (_, mut input) = open(Service::ReceivePack, request, limit)?;
     let repo = ctx.repo()?.clone();
-    let turn = turn(&ctx).await?;
+    let turn = turn(&ctx.app).await?;
     let (mut out, body) = stream::writer();
     let span = tracing::info_span!("push", repo.id = %repo.id);
     let ctx = Arc::new(ctx);
@@ -133,18 +136,18 @@ pub(crate) async fn dumb(_ctx: Ctx) -> Fault {
 }
 
 /// Pushes and clones beyond the limit wait here, holding no thread.
-async fn turn(ctx: &Ctx) -> Result<OwnedSemaphorePermit, Fault> {
-    Arc::clone(&ctx.app.0.git_slots)
+pub(crate) async fn turn(app: &App) -> Result<OwnedSemaphorePermit, Fault> {
+    Arc::clone(&app.0.git_slots)
         .acquire_owned()
         .await
         .map_err(Fault::internal)
 }
 
-fn protocol(headers: &HeaderMap) -> Protocol {
+pub(crate) fn protocol(headers: &HeaderMap) -> Protocol {
     Protocol::from_header(headers.get("git-protocol").and_then(|v| v.to_str().ok()))
 }
 
-fn open(
+pub(crate) fn open(
     service: Service,
     request: Request,
     limit_bytes: u64,
@@ -166,7 +169,7 @@ fn open(
     Ok((protocol(&parts.headers), input))
 }
 
-fn answer(kind: &str, body: Body) -> Response {
+pub(crate) fn answer(kind: &str, body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     if let Ok(kind) = HeaderValue::from_str(kind) {

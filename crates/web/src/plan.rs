@@ -11,7 +11,7 @@ use queue::{NewRun, Opened, QueueError};
 use serde_json::{Value, json};
 use store::{Db, Tx};
 use vocab::{PushId, UserId};
-use workflow::{Event, GithubContext, Limits, Selected, WORKFLOW_DIRS, Workflow};
+use workflow::{ActionRef, Event, GithubContext, Limits, Selected, WORKFLOW_DIRS, Workflow};
 
 use crate::fault::Fault;
 use crate::state::App;
@@ -183,7 +183,7 @@ impl Planner<'_> {
                 let payload = payload.get_or_insert_with(|| self.payload(update, forced, &commit));
                 let name = workflow.display_name().to_owned();
                 let new = self.run(&update.name, &commit, &file.path, &name, payload);
-                let planned = judged(new, workflow);
+                let planned = judged(&self.app.wants, new, workflow);
                 if let What::Invalid(problems) = &planned.what {
                     warn_invalid(plan, &file.path, problems);
                 }
@@ -369,16 +369,21 @@ pub(crate) fn new_run(app: &App, who: &Who, repo: &Repo, cause: &Cause<'_>) -> N
     }
 }
 
-/// A run of `workflow`; failed at once when it uses an action that is not here.
-pub(crate) fn judged(new: NewRun, workflow: Workflow) -> PlannedRun {
+/// A run of `workflow`; failed at once when it uses an action that cannot be run here, which is
+/// noted for the need slip.
+pub(crate) fn judged(wants: &supply::Wants, new: NewRun, workflow: Workflow) -> PlannedRun {
     let problems: Vec<String> = workflow::uses_of(&workflow)
         .iter()
         .filter(|used| !runner::is_built_in(&used.action))
         .map(|used| {
             let (line, column) = (used.position.line, used.position.column);
+            if let ActionRef::Repo { .. } = used.action {
+                wants.note("action", &used.uses, None);
+            }
             format!(
                 "{}:{line}:{column}: action {} is not in the active generation; use \
-                 actions/checkout or actions/setup-python, or do it in a run step",
+                 actions/checkout, actions/setup-python or actions/setup-node, or do it in a run \
+                 step",
                 workflow.path, used.uses
             )
         })

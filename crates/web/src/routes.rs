@@ -153,6 +153,11 @@ routes! {
     get "/simple/{project}" Package RegistryPull Supply registry::pypi::to_project;
     get "/simple/{project}/" Package RegistryPull Supply registry::pypi::project;
     get "/simple/files/{sha256}/{filename}" Package RegistryPull Supply registry::pypi::file;
+    get "/actions/{owner}/{name}/info/refs" Git RegistryPull Supply registry::actions::info_refs;
+    post "/actions/{owner}/{name}/git-upload-pack" Git RegistryPull Supply registry::actions::upload_pack;
+    get "/toolcache/versions-manifest.json" Package RegistryPull Supply registry::toolcache::all;
+    get "/toolcache/{name}/versions-manifest.json" Package RegistryPull Supply registry::toolcache::one;
+    get "/toolcache/{name}/{version}/{filename}" Package RegistryPull Supply registry::toolcache::archive;
     get "/files/{*name}" Package RegistryPull Supply registry::files::one;
 
     get "/api/v1/version" Api HealthRead Instance api::people::version;
@@ -198,7 +203,8 @@ routes! {
 }
 
 /// First halves of addresses that are the server's own, so that no owner can be called so.
-pub(crate) const RESERVED: [&str; 17] = [
+pub(crate) const RESERVED: [&str; 18] = [
+    "actions",
     "api",
     "assets",
     "docs",

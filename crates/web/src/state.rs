@@ -16,6 +16,7 @@ use crate::config::WebConfig;
 use crate::facilities::Facilities;
 use crate::fault::Fault;
 use crate::hub::Hub;
+use crate::registry::actions::Actions;
 
 /// How many repositories stay open. Opening one costs a few `stat` calls.
 const OPEN_REPOS: usize = 512;
@@ -59,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) counters: crate::metrics::Counters,
     /// Pushes whose refs have moved and whose end could not be written.
     pub(crate) unsettled: Mutex<Vec<vocab::PushId>>,
+    pub(crate) actions: Actions,
     repos: Mutex<HashMap<RepoId, Arc<Repository>>>,
     stopping: watch::Sender<bool>,
 }
@@ -91,6 +93,7 @@ impl App {
             git_slots,
             counters: crate::metrics::Counters::default(),
             unsettled: Mutex::default(),
+            actions: Actions::default(),
             repos: Mutex::default(),
             stopping: watch::channel(false).0,
         }))

@@ -5,6 +5,7 @@ mod pushed;
 mod recovered;
 mod seen;
 mod streamed;
+mod supplied;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -15,6 +15,7 @@
 //! [`eval_to_json`] is the command line's way to try one expression.
 
 mod availability;
+mod carried;
 mod condition;
 mod contexts;
 mod diagnostic;
@@ -30,6 +31,7 @@ mod template;
 mod uses;
 mod yaml;
 
+pub use carried::{Carried, Named, carried_of_action, carried_of_workflow};
 pub use condition::{Condition, evaluate_condition};
 pub use contexts::{Contexts, GITHUB_ALIASES, GithubContext, HashFiles, Status};
 pub use diagnostic::{Diagnostic, Position};

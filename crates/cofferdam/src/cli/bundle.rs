@@ -1,11 +1,17 @@
 //! The verbs of `cofferdam bundle`: keys and trust, building, and the appliance's side.
 
+mod connected;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use connected::{Build, Connected, Fetching, Lock, MakeImage, Plan};
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bundle {
+    #[command(flatten)]
+    Connected(Connected),
     #[command(flatten)]
     Keys(Keys),
     /// Keep the site's own trust root: who may sign bundles, and how many

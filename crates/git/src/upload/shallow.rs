@@ -26,6 +26,17 @@ pub(crate) struct Plan {
     pub(crate) grafts: Grafts,
 }
 
+impl Plan {
+    /// Where this repository's own history is cut, the client's is too.
+    fn tell_own_ends(&mut self, own: &IdSet, inside: &IdSet, known: &IdSet) {
+        let new = own
+            .iter()
+            .filter(|id| inside.contains(*id) && !known.contains(*id));
+        self.shallow.extend(new);
+        self.shallow.sort();
+    }
+}
+
 /// What the request changes.
 pub(crate) fn plan(
     objects: &Objects,
@@ -43,13 +54,20 @@ pub(crate) fn plan(
         .collect();
     plan.grafts.had.clone_from(&ends);
     plan.grafts.wanted.clone_from(&ends);
+    let own = objects.ends();
     if !fetch.deepens() {
+        if !own.is_empty() {
+            let tips = commits_of(objects, &fetch.wants);
+            let (inside, _) = by_depth(objects, &tips, u32::MAX)?;
+            plan.tell_own_ends(own, &inside, &ends);
+        }
         return Ok(plan);
     }
     let (inside, boundary) = extent(objects, refs, fetch, &ends, hidden_prefixes)?;
+    plan.tell_own_ends(own, &inside, &ends);
     let mut buf = Vec::new();
     for end in &ends {
-        if inside.contains(end) && !boundary.contains(end) {
+        if inside.contains(end) && !boundary.contains(end) && !own.contains(end) {
             plan.unshallow.push(*end);
             plan.grafts.wanted.remove(end);
             plan.wanted
@@ -63,6 +81,7 @@ pub(crate) fn plan(
         }
     }
     plan.shallow.sort();
+    plan.shallow.dedup();
     plan.unshallow.sort();
     Ok(plan)
 }

@@ -168,7 +168,7 @@ fn fetch(
     }
     let refs = repo.refs()?;
     let plan = shallow::plan(&objects, &refs, ask, &limits.hidden_prefixes)?;
-    if ask.deepens() {
+    if ask.deepens() || !plan.shallow.is_empty() {
         pktline::line(out, "shallow-info")?;
         for id in &plan.shallow {
             pktline::line(out, &format!("shallow {id}"))?;

@@ -1,7 +1,9 @@
 //! The actions that this runner has built in, by name; any version tag is the same one.
 
 mod checkout;
+mod setup_node;
 mod setup_python;
+mod tools;
 
 use workflow::{ActionRef, Object, Value};
 
@@ -14,6 +16,7 @@ use crate::steps::Worked;
 enum BuiltIn {
     Checkout,
     SetupPython,
+    SetupNode,
 }
 
 fn find(action: &ActionRef) -> Option<BuiltIn> {
@@ -24,6 +27,7 @@ fn find(action: &ActionRef) -> Option<BuiltIn> {
     match name.to_ascii_lowercase().as_str() {
         "checkout" => Some(BuiltIn::Checkout),
         "setup-python" => Some(BuiltIn::SetupPython),
+        "setup-node" => Some(BuiltIn::SetupNode),
         _ => None,
     }
 }
@@ -46,10 +50,16 @@ pub(crate) fn run(
     let done = match find(action) {
         Some(BuiltIn::Checkout) => checkout::run(job, &inputs),
         Some(BuiltIn::SetupPython) => setup_python::run(job, &inputs, env),
-        None => Err(format!(
-            "action {uses} is not in the active generation; built in are actions/checkout and \
-             actions/setup-python, others come with a bundle"
-        )),
+        Some(BuiltIn::SetupNode) => setup_node::run(job, &inputs, env),
+        None => {
+            if let (Some(supply), ActionRef::Repo { .. }) = (&job.order.supply, action) {
+                supply.want("action", uses);
+            }
+            Err(format!(
+                "action {uses} cannot be run by this version; built in are actions/checkout, \
+                 actions/setup-python and actions/setup-node"
+            ))
+        }
     };
     match done {
         Ok(outputs) => Worked::well(outputs),

@@ -1,4 +1,5 @@
-//! `actions/setup-python`: an interpreter that the image or its tool cache has, first on the path.
+//! `actions/setup-python`: an interpreter that the image, its tool cache or the job's generation
+//! has, first on the path. The newest that fits is taken, whichever of them has it.
 //!
 //! A system's interpreter is often managed by its packages, so that `pip install` refuses to work
 //! (PEP 668). Such a one gets a prefix of its own: a virtual environment made of links, without
@@ -6,9 +7,10 @@
 
 use std::time::Duration;
 
+use super::tools::{self, Offered};
 use super::{Done, Inputs, output};
 use crate::environment::{self, Env, WORK};
-use crate::executor::{ExecSpec, Exit};
+use crate::executor::{ExecSpec, Exit, User};
 use crate::job::Job;
 use crate::observer::LineKind;
 use crate::process::capture;
@@ -79,11 +81,12 @@ pub(super) fn run(job: &mut Job<'_>, inputs: &Inputs, env: &Env) -> Done {
         ));
     }
     job.unpack_stage().map_err(|e| e.to_string())?;
-    let found = search(job, env)?;
+    let mut found = search(job, env)?;
+    let offered = tools::offered(job, "Python")?;
     let update = inputs.truth("update-environment", true)?;
     let mut outputs = Vec::new();
     for wanted in &wanted {
-        let chosen = choose(&found, wanted)?;
+        let chosen = select(job, env, &mut found, &offered, wanted)?;
         outputs = settle(job, &chosen, update)?;
         let place = if chosen.cached {
             "the tool cache"
@@ -203,10 +206,12 @@ fn search(job: &mut Job<'_>, env: &Env) -> Result<Vec<Interpreter>, String> {
             "the image's interpreters could not be listed: exit code {code}"
         ));
     }
-    Ok(read_search(
-        &String::from_utf8_lossy(&out),
-        &job.paths.tool_cache,
-    ))
+    let mut found = read_search(&String::from_utf8_lossy(&out), &job.paths.tool_cache);
+    if job.user != User::default() {
+        // The tool cache is root's: somebody else installs into a prefix of their own.
+        found.iter_mut().for_each(|i| i.cached = false);
+    }
+    Ok(found)
 }
 
 /// The interpreters in the search's output, newest first, each once.
@@ -244,6 +249,57 @@ fn read_search(out: &str, tool_cache: &str) -> Vec<Interpreter> {
     }
     found.sort_by_key(|i| std::cmp::Reverse((i.version, i.cached)));
     found
+}
+
+/// The interpreter for `wanted`; one that only the generation has is unpacked for it.
+fn select(
+    job: &mut Job<'_>,
+    env: &Env,
+    found: &mut Vec<Interpreter>,
+    offered: &[Offered],
+    wanted: &Wanted,
+) -> Result<Interpreter, String> {
+    if let Some(chosen) = best(job, env, found, offered, wanted)? {
+        return Ok(chosen);
+    }
+    if let Some(other) = tools::stand_in(job, "python", &wanted.text)
+        && let Some(chosen) = best(job, env, found, offered, &Wanted::parse(&other)?)?
+    {
+        return Ok(chosen);
+    }
+    tools::note_missing(job, "Python", &wanted.text);
+    let error = match choose(found, wanted) {
+        Ok(chosen) => return Ok(chosen),
+        Err(error) => error,
+    };
+    Err(format!(
+        "{error}; in this generation: {}",
+        tools::listed(offered)
+    ))
+}
+
+fn best(
+    job: &mut Job<'_>,
+    env: &Env,
+    found: &mut Vec<Interpreter>,
+    offered: &[Offered],
+    wanted: &Wanted,
+) -> Result<Option<Interpreter>, String> {
+    let here = choose(found, wanted).ok();
+    let carried = tools::newest(offered, wanted.spec.as_ref());
+    let Some(tool) = carried.filter(|tool| here.as_ref().is_none_or(|h| h.version < tool.version))
+    else {
+        return Ok(here);
+    };
+    let dir = tools::place(job, tool)?;
+    *found = search(job, env)?;
+    let inside = found
+        .iter()
+        .find(|i| i.program.starts_with(&format!("{dir}/")))
+        .cloned();
+    inside
+        .map(Some)
+        .ok_or_else(|| format!("the Python that this generation has does not run from {dir}"))
 }
 
 fn choose(found: &[Interpreter], wanted: &Wanted) -> Result<Interpreter, String> {

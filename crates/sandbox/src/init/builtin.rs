@@ -59,7 +59,7 @@ fn run(
     channel.send(&FromExec::Started { pid }, &[])?;
     let held = matches!(builtin, Builtin::Hold);
     let answer = match builtin {
-        Builtin::UnpackTar { dest } => unpack::tree(&dest, file(data)?),
+        Builtin::UnpackTar { dest, strip } => unpack::tree(&dest, file(data)?, strip),
         Builtin::UnpackLayer { limits } => unpack::layer("/layer", file(data)?, limits),
         Builtin::ReadFile { path, max_bytes } => read_file(&path, max_bytes, file(data)?),
         Builtin::WriteFile { path, mode } => write_file(&path, mode, file(data)?),

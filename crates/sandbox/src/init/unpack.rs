@@ -20,15 +20,17 @@ use crate::protocol::Answer;
 /// Most notes about what was left out.
 const NOTES: usize = 100;
 
-/// Unpacks below `dest` as the present user.
-pub(super) fn tree(dest: &str, archive: File) -> Result<Answer, FileError> {
+/// Unpacks below `dest` as the present user, without the first `strip` parts of each name.
+pub(super) fn tree(dest: &str, archive: File, strip: u32) -> Result<Answer, FileError> {
     let failed = super::builtin::failed("unpacking to", dest);
     std::fs::create_dir_all(dest).map_err(failed)?;
     let limits = LayerLimits {
         size_bytes: u64::MAX,
         entries: u64::MAX,
     };
-    Unpacker::new(PathBuf::from(dest), false, limits).run(archive)
+    let mut unpacker = Unpacker::new(PathBuf::from(dest), false, limits);
+    unpacker.strip = usize::try_from(strip).unwrap_or(usize::MAX);
+    unpacker.run(archive)
 }
 
 /// Unpacks a layer into `dest`, which becomes the root directory of this process.
@@ -43,6 +45,8 @@ struct Unpacker {
     top: PathBuf,
     /// Whether owners are kept and whiteouts understood.
     is_layer: bool,
+    /// Leading parts of names that are dropped; what has no more of them is left out.
+    strip: usize,
     limits: LayerLimits,
     facts: LayerFacts,
     opaque: BTreeSet<String>,
@@ -58,6 +62,7 @@ impl Unpacker {
         Self {
             top,
             is_layer,
+            strip: 0,
             limits,
             facts,
             opaque,
@@ -129,7 +134,10 @@ impl Unpacker {
             let what = what.to_owned();
             move |e: io::Error| (what, e)
         };
-        let inside = relative(&entry.path_bytes()).map_err(at("its name"))?;
+        let whole = relative(&entry.path_bytes()).map_err(at("its name"))?;
+        let Some(inside) = stripped(&whole, self.strip) else {
+            return Ok(());
+        };
         let path = self.top.join(&inside);
         if self.is_layer && self.whiteout(&inside, &path).map_err(at("a whiteout"))? {
             return Ok(());
@@ -166,6 +174,7 @@ impl Unpacker {
             EntryType::Link => {
                 let target = link_target(entry).map_err(at("its target"))?;
                 let target = relative(target.as_os_str().as_bytes()).map_err(at("its target"))?;
+                let target = stripped(&target, self.strip).unwrap_or_default();
                 return std::fs::hard_link(self.top.join(target), &path).map_err(at("linking"));
             }
             EntryType::Fifo => {
@@ -303,6 +312,12 @@ fn relative(name: &[u8]) -> io::Result<PathBuf> {
     Ok(out)
 }
 
+/// The name without its first `strip` parts; `None` when nothing is left of it by that.
+fn stripped(name: &Path, strip: usize) -> Option<PathBuf> {
+    let rest: PathBuf = name.components().skip(strip).collect();
+    (strip == 0 || !rest.as_os_str().is_empty()).then_some(rest)
+}
+
 fn link_target(entry: &Entry<'_, impl Read>) -> io::Result<PathBuf> {
     let bytes = entry
         .link_name_bytes()
@@ -364,5 +379,16 @@ mod tests {
         assert_eq!(relative(b"./a//b").unwrap(), Path::new("a/b"));
         assert!(relative(b"/etc/passwd").is_err());
         assert!(relative(b"a/../../b").is_err());
+    }
+
+    #[test]
+    fn leading_parts_are_dropped_after_the_name_was_judged() {
+        let of = |name: &str, strip| stripped(Path::new(name), strip);
+        assert_eq!(
+            of("python/bin/python3", 1).unwrap(),
+            Path::new("bin/python3")
+        );
+        assert_eq!(of("python", 1), None);
+        assert_eq!(of("", 0).unwrap(), Path::new(""));
     }
 }

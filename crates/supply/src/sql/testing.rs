@@ -15,3 +15,13 @@ pub(crate) fn bundle(db: &Db, seq: u64) -> Result<i64, StoreError> {
     )?;
     Ok(db.last_insert_rowid())
 }
+
+/// A generation whose blobs are not kept any more.
+#[cfg(test)]
+pub(crate) fn retire(db: &Db, generation: crate::GenerationId) -> Result<(), StoreError> {
+    db.execute(
+        "UPDATE generation SET retained = 0 WHERE id = ?1",
+        [generation.0],
+    )?;
+    Ok(())
+}

@@ -4,16 +4,18 @@
 //! the job started with. Refuses every name that is not in it, says so, and notes it for the need
 //! slip. Invariant: nothing here looks into another generation or to the outside.
 
+pub(crate) mod actions;
 mod blob;
 pub(crate) mod files;
 mod job_door;
 pub(crate) mod oci;
 pub(crate) mod pypi;
+pub(crate) mod toolcache;
 
 use access::Action;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bundle::Item;
 use supply::GenerationId;
 use supply::generation;
@@ -152,9 +154,31 @@ impl Shelf {
         blob::answer(&self.app, digest, kind, asked).await
     }
 
+    /// This server as its caller calls it, without a slash at the end.
+    fn address(&self, host: Option<&HeaderValue>) -> String {
+        match (self.job, host.and_then(|h| h.to_str().ok())) {
+            (Some(_), Some(host)) if is_host(host) => format!("http://{host}"),
+            _ => address(&self.app, host),
+        }
+    }
+
     /// The bytes of a small blob.
     pub(crate) async fn small(&self, digest: Digest, most: u64) -> Result<Vec<u8>, Fault> {
         let app = self.app.clone();
         self.app.off(move || blob::small(&app, &digest, most)).await
     }
+}
+
+/// The web listener as its caller calls it: links that it is given lead there by the same way.
+fn address(app: &App, host: Option<&HeaderValue>) -> String {
+    let own = app.config.public_url.trim_end_matches('/');
+    match (own.split_once("://"), host.and_then(|h| h.to_str().ok())) {
+        (Some((scheme, _)), Some(host)) if is_host(host) => format!("{scheme}://{host}"),
+        _ => own.to_owned(),
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b".:-[]".contains(&b);
+    !text.is_empty() && text.bytes().all(plain)
 }

@@ -297,12 +297,7 @@ pub(crate) fn error(fault: &Fault, incident: Option<String>) -> Response {
 
 /// Where an image client gets its token: at this server, as the client itself calls it.
 pub(crate) fn challenge(app: &App, host: Option<&HeaderValue>) -> HeaderValue {
-    let own = app.config.public_url.trim_end_matches('/');
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b".:-[]".contains(&b);
-    let base = match (own.split_once("://"), host.and_then(|h| h.to_str().ok())) {
-        (Some((scheme, _)), Some(host)) if host.bytes().all(plain) => format!("{scheme}://{host}"),
-        _ => own.to_owned(),
-    };
+    let base = super::address(app, host);
     let text = format!("Bearer realm=\"{base}/v2/token\",service=\"cofferdam\"");
     HeaderValue::from_str(&text)
         .unwrap_or_else(|_| HeaderValue::from_static("Basic realm=\"Cofferdam\""))

@@ -26,6 +26,7 @@ fn address(entry: &Entry) -> String {
         .replace("{job}", "1")
         .replace("{id}", id)
         .replace("{name}", "NAME")
+        .replace("{version}", "1.0")
         .replace("{*name}", "image")
         .replace("{*rest}", "main/x")
         .replace("{*path}", "cofferdam.css")

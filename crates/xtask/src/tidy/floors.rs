@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("runner", 4),
     ("audit", 3),
     ("store", 2),
+    ("builder", 2),
     ("workflow", 1),
     ("bundle", 1),
     ("git", 1),
