@@ -242,7 +242,6 @@ fn web_config(site: &Site, public_url: &str) -> WebConfig {
         labels: site.config.labels.clone(),
         open_supply: web.open_supply,
         authority: None,
-        open_supply: web.open_supply,
         limits: WebLimits {
             push_bytes: web.push_max_mib << 20,
             object_bytes: web.object_max_mib << 20,
