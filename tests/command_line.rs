@@ -78,7 +78,7 @@ fn every_list_has_json_and_a_job_without_an_image_waits_with_a_reason() -> Resul
     }
     let queue = site.appliance.ok(&["queue"])?;
     assert!(
-        queue.contains("import one with"),
+        queue.contains("import a bundle"),
         "the wait has no reason:\n{queue}"
     );
     Ok(())

@@ -1,5 +1,7 @@
 //! What the stories share: folders on the right file system, a site with its image imported.
 
+pub mod stick;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -132,6 +132,14 @@ actions! {
     ImageList "image.list" SignedIn, Some(RunRead), false, None;
     ImageImport "image.import" Admin, Some(All), false, Some(Kind::ImageAdded);
     ImageRemove "image.remove" Admin, Some(All), false, Some(Kind::ImageRemoved);
+    BundleRead "bundle.read" Admin, Some(All), false, None;
+    BundleImport "bundle.import" Admin, Some(All), false, Some(Kind::BundleRejected);
+    BundleUndo "bundle.undo" Admin, Some(All), false, Some(Kind::BundleUndone);
+    BundleCollect "bundle.collect" Admin, Some(All), false, Some(Kind::GcRun);
+    BundleScrub "bundle.scrub" Admin, Some(All), false, Some(Kind::BlobScrubbed);
+    SlipExport "slip.export" Admin, Some(All), false, Some(Kind::SlipExported);
+    TrustPin "trust.pin" Operator, None, false, Some(Kind::KeyRootRotated);
+    CatalogueRead "catalogue.read" SignedIn, Some(RunRead), false, None;
     RegistryPull "registry.pull" Supply, Some(RepoRead), true, None;
     AuditRead "audit.read" Admin, Some(All), false, Some(Kind::AuditSearch);
     ServerStatus "server.status" Admin, Some(All), false, None;

@@ -122,12 +122,35 @@ kinds! {
         SecretMaskHit = "secret.mask_hit" 2,
         VariableChange = "variable.change" 2,
     }
+    "bundle" {
+        BundleVerified = "bundle.verified" 2,
+        BundleRejected = "bundle.rejected" 3,
+        BundleStaged = "bundle.staged" 2,
+        BundleCommitted = "bundle.committed" 3,
+        BundleResumed = "bundle.resumed" 2,
+        BundleAborted = "bundle.aborted" 2,
+        BundleUndone = "bundle.undone" 3,
+        BundleRepairRequested = "bundle.repair_requested" 2,
+        SlipExported = "slip.exported" 2,
+        BlobQuarantined = "blob.quarantined" 4,
+        BlobScrubbed = "blob.scrubbed" 1,
+        GcRun = "gc.run" 2,
+    }
     "trust" {
+        KeyRootRotated = "key.root_rotated" 4,
+        KeyReleaseAdded = "key.release_added" 3,
+        KeyReleaseRevoked = "key.release_revoked" 4,
+        KeyQuorumOverride = "key.quorum_override" 5,
         ClockRegressed = "clock.regressed" 4,
+        EpochRaised = "epoch.raised" 3,
     }
     "item" {
         ImageAdded = "image.added" 3,
         ImageRemoved = "image.removed" 3,
+        ActionAdded = "action.added" 3,
+        ActionMoved = "action.moved" 3,
+        ToolcacheAdded = "toolcache.added" 3,
+        IndexAdded = "index.added" 3,
     }
     "system" {
         Boot = "boot" 1,

@@ -78,6 +78,20 @@ pub struct Wanted {
     pub asks: u64,
 }
 
+impl Wanted {
+    /// Whether its name is one that a slip may hold.
+    #[must_use]
+    pub fn is_fine(&self) -> bool {
+        let fine = |s: &str, most: usize| {
+            !s.is_empty()
+                && s.len() <= most
+                && s.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-/@:+~=<>!".contains(&b))
+        };
+        fine(&self.kind, 16) && fine(&self.name, 200)
+    }
+}
+
 /// A document that is a slip.
 pub trait Slip: Serialize + DeserializeOwned {
     /// Its name in messages and in the signed comment.
@@ -109,16 +123,8 @@ impl Slip for Need {
         format_is(Self::WHAT, self.cofferdam_need)?;
         check::name_rule("appliance", &self.appliance)?;
         check::day("day", &self.day)?;
-        for wanted in &self.wants {
-            let fine = |s: &str, most: usize| {
-                !s.is_empty()
-                    && s.len() <= most
-                    && s.bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || b"._-/@:+~=<>!".contains(&b))
-            };
-            if !fine(&wanted.kind, 16) || !fine(&wanted.name, 200) {
-                return Err(wrong(Self::WHAT, "a wanted name is not one"));
-            }
+        if !self.wants.iter().all(Wanted::is_fine) {
+            return Err(wrong(Self::WHAT, "a wanted name is not one"));
         }
         Ok(())
     }

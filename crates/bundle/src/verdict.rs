@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vocab::Digest;
 
 use crate::manifest::{Item, Manifest};
@@ -29,7 +29,7 @@ pub enum Trust {
 }
 
 /// Somebody who signed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signer {
     /// The key's id.
     pub key: sign::KeyId,

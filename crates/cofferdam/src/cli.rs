@@ -1,6 +1,7 @@
 //! The command line: every verb, its arguments and its help.
 
 mod bundle;
+mod carried;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bundle::{
-    Build, Bundle, Connected, Fetching, Key, Keys, Lock, MakeImage, Password, Plan, Root,
+    Build, Bundle, Carried, Connected, Fetching, Key, Keys, Lock, MakeImage, Password, Plan, Root,
     Thresholds,
 };
 

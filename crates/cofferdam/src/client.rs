@@ -40,11 +40,26 @@ pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
 
 /// The server's own words for a refusal.
 #[derive(Debug, serde::Deserialize)]
-struct Refusal {
+pub(crate) struct Refusal {
     error: String,
     #[serde(default)]
     what_to_do: Option<String>,
+    /// A stable code, where there is one.
+    #[serde(default)]
+    pub(crate) code: Option<String>,
 }
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.error)?;
+        match &self.what_to_do {
+            Some(todo) => write!(f, "; {todo}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 impl Client {
     /// A client of the control socket of `data`.
@@ -188,14 +203,7 @@ pub(crate) async fn accepted(response: Response<Incoming>) -> anyhow::Result<Res
         .context("the answer broke off")?
         .to_bytes();
     match serde_json::from_slice::<Refusal>(&bytes) {
-        Ok(Refusal {
-            error,
-            what_to_do: Some(todo),
-        }) => bail!("{error}; {todo}"),
-        Ok(Refusal {
-            error,
-            what_to_do: None,
-        }) => bail!("{error}"),
+        Ok(refusal) => Err(refusal.into()),
         Err(_) => bail!("the server answered {status}"),
     }
 }

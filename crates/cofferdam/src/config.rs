@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,6 +21,7 @@ use serde::Deserialize;
 pub(crate) struct Config {
     pub(crate) web: Web,
     pub(crate) runner: Runner,
+    pub(crate) bundles: Bundles,
     /// Which image serves a `runs-on` label; `default` is the image imported first.
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) toolcache: Toolcache,
@@ -75,6 +76,23 @@ pub(crate) struct Runner {
     pub(crate) timeout_minutes: u64,
     /// What a job may log, in MiB; the rest is dropped with a notice.
     pub(crate) log_mib: u64,
+}
+
+/// Where bundles come from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Bundles {
+    /// Folders below which the web pages and the API may read media; the command line on the
+    /// appliance may name any place.
+    pub(crate) media: Vec<PathBuf>,
+}
+
+impl Default for Bundles {
+    fn default() -> Self {
+        Self {
+            media: ["/media", "/mnt", "/run/media"].map(PathBuf::from).to_vec(),
+        }
+    }
 }
 
 impl Default for Web {
@@ -138,6 +156,9 @@ pub(crate) const TEMPLATE: &str = "\
 # pids = 1024
 # timeout_minutes = 360
 # log_mib = 64
+
+[bundles]
+# media = [\"/media\", \"/mnt\", \"/run/media\"]   # where pages may read bundles from
 
 # Which image serves a `runs-on` label. Without a line here, every common label
 # (ubuntu-latest, self-hosted, linux, x64, …) means the image that was imported first.
@@ -203,6 +224,12 @@ impl Config {
         at_least("web.session_hours", self.web.session_hours, 1);
         at_least("web.push_max_mib", self.web.push_max_mib, 1);
         at_least("web.object_max_mib", self.web.object_max_mib, 1);
+        for folder in self.bundles.media.iter().filter(|f| !f.is_absolute()) {
+            found.push(format!(
+                "bundles.media has '{}', it must be an absolute path",
+                folder.display()
+            ));
+        }
         for (from, to) in &self.toolcache.aliases {
             let named = from
                 .split_once(' ')

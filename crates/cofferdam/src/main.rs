@@ -8,6 +8,7 @@ mod facilities;
 mod housekeeping;
 mod identity;
 mod install;
+mod intake;
 mod local;
 mod notify;
 mod output;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,8 +12,8 @@ use vocab::Digest;
 /// The blobs of one data directory.
 #[derive(Debug)]
 pub struct Blobs {
-    dir: PathBuf,
-    skip_fsync: bool,
+    pub(crate) dir: PathBuf,
+    pub(crate) skip_fsync: bool,
     next: AtomicU64,
 }
 
@@ -49,7 +50,11 @@ impl Blobs {
         if tmp.exists() {
             fs::remove_dir_all(&tmp)?;
         }
-        fs::create_dir(&tmp)?;
+        // Nobody else may touch what is on its way in.
+        let mut private = fs::DirBuilder::new();
+        private.mode(0o700);
+        private.create(&tmp)?;
+        private.recursive(true).create(dir.join("staging"))?;
         if !skip_fsync {
             sync_dir(dir)?;
         }
@@ -58,6 +63,12 @@ impl Blobs {
             skip_fsync,
             next: AtomicU64::new(0),
         })
+    }
+
+    /// The folder that they lie in.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Where the blob of `digest` stands, present or not.
@@ -71,6 +82,12 @@ impl Blobs {
     #[must_use]
     pub fn has(&self, digest: &Digest) -> bool {
         self.path(digest).exists()
+    }
+
+    /// The size of a blob that is here.
+    #[must_use]
+    pub fn size(&self, digest: &Digest) -> Option<u64> {
+        fs::metadata(self.path(digest)).ok().map(|meta| meta.len())
     }
 
     /// Opens a blob for reading.
@@ -126,6 +143,34 @@ impl Blobs {
         }
     }
 
+    /// Moves a blob that is not what its name says out of the way, for people to look at. From
+    /// then on it is not here.
+    pub fn set_aside(&self, digest: &Digest) -> io::Result<()> {
+        let aside = self.dir.join("quarantine");
+        fs::create_dir_all(&aside)?;
+        let home = self.path(digest);
+        fs::rename(&home, aside.join(digest.hex()))?;
+        if !self.skip_fsync {
+            sync_dir(&aside)?;
+            sync_dir(home.parent().expect("a blob's path has a parent"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what was set aside; how many bytes that frees.
+    pub fn clear_aside(&self) -> io::Result<u64> {
+        let aside = self.dir.join("quarantine");
+        let mut freed = 0;
+        if aside.exists() {
+            for entry in fs::read_dir(&aside)? {
+                let entry = entry?;
+                freed += entry.metadata()?.len();
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(freed)
+    }
+
     /// Streams `from` into the store, durable on return. `expected` is checked where given.
     pub fn put(
         &self,
@@ -133,12 +178,7 @@ impl Blobs {
         expected: Option<Digest>,
         limit_bytes: u64,
     ) -> Result<(Digest, u64), BlobError> {
-        let name = format!(
-            "{}-{}",
-            std::process::id(),
-            self.next.fetch_add(1, Ordering::Relaxed)
-        );
-        let tmp = self.dir.join("tmp").join(name);
+        let tmp = self.fresh_path();
         let stored = self.copy(&mut from, &tmp, expected, limit_bytes);
         if stored.is_err()
             && let Err(e) = fs::remove_file(&tmp)
@@ -147,6 +187,13 @@ impl Blobs {
             tracing::warn!(path = %tmp.display(), error = %e, "a half-written blob stays until restart");
         }
         stored
+    }
+
+    /// A place for bytes on their way in, different at each call.
+    pub(crate) fn fresh_path(&self) -> PathBuf {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}", std::process::id());
+        self.dir.join("tmp").join(name)
     }
 
     fn copy(

@@ -12,6 +12,7 @@ mod database;
 mod lock;
 mod migrate;
 mod sql;
+mod staging;
 
 pub use blobs::{BlobError, Blobs, sync_dir};
 pub use changes::Change;
@@ -20,3 +21,4 @@ pub use lock::{DataLock, LockError};
 pub use migrate::{MigrateError, Migrations};
 /// What query functions take: a plain connection, which both a [`Tx`] and a reader lend.
 pub use rusqlite::Connection as Db;
+pub use staging::{Batch, Fresh, Part};

@@ -5,6 +5,7 @@
 //! after its layers are unpacked, verified and durable; a name points at one digest.
 //! Source: design/architecture.md, "On disk".
 
+pub mod bundles;
 pub mod generation;
 mod images;
 mod import;
@@ -45,5 +46,6 @@ pub const MIGRATIONS: store::Migrations = store::Migrations {
             "0003_unpacked",
             include_str!("../migrations/0003_unpacked.sql"),
         ),
+        ("0004_import", include_str!("../migrations/0004_import.sql")),
     ],
 };

@@ -1,6 +1,8 @@
 //! All queries of this crate.
 
+pub(crate) mod bundles;
 pub(crate) mod generations;
+pub(crate) mod keeping;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;
 

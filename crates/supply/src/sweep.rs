@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bundle::Item;
 use bundle::manifest::Action;
-use store::{Store, StoreError};
+use store::{Db, Store, StoreError};
 use vocab::Digest;
 
 use crate::sql;
@@ -43,27 +43,65 @@ fn action_name(action: &Action) -> String {
     format!("{}.git", Digest::of(&text).hex())
 }
 
+/// Folders of what is unpacked, by name.
+pub(crate) struct Unpacked {
+    /// In `DATA/layers`.
+    pub(crate) layers: HashSet<String>,
+    /// In `DATA/actions`.
+    pub(crate) actions: HashSet<String>,
+}
+
+impl Unpacked {
+    /// What images and kept generations need.
+    pub(crate) fn needed(db: &Db) -> Result<Self, StoreError> {
+        let (_, diff_ids) = sql::needed(db)?;
+        let actions = sql::generations::retained_items(db, "action")?;
+        let actions = actions.iter().filter_map(|item| match item {
+            Item::Action(action) => Some(action_name(action)),
+            _ => None,
+        });
+        Ok(Self {
+            layers: diff_ids.iter().map(Digest::hex).collect(),
+            actions: actions.collect(),
+        })
+    }
+
+    /// Removes those of `self` that `after` does not need any more; how many went.
+    pub(crate) fn remove_all_but(&self, data: &Path, after: &Self) -> io::Result<(usize, usize)> {
+        let remove = |dir: &str, old: &HashSet<String>, new: &HashSet<String>| {
+            let mut gone = 0;
+            for name in old.difference(new) {
+                match fs::remove_dir_all(data.join(dir).join(name)) {
+                    Ok(()) => gone += 1,
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            Ok(gone)
+        };
+        Ok((
+            remove("layers", &self.layers, &after.layers)?,
+            remove("actions", &self.actions, &after.actions)?,
+        ))
+    }
+}
+
 /// Removes what nothing needs. Only while no import runs and no job uses what goes: at start.
 pub fn sweep(store: &Store) -> Result<Swept, StoreError> {
     store.write(|tx| Ok::<_, StoreError>(sql::forget_unneeded(tx)?))?;
-    let (blobs, diff_ids) = store.read(sql::needed)?;
-    let layers: HashSet<String> = diff_ids.iter().map(Digest::hex).collect();
-    let actions = store.read(|db| sql::generations::retained_items(db, "action"))?;
-    let actions: HashSet<String> = actions
-        .iter()
-        .filter_map(|item| match item {
-            Item::Action(action) => Some(action_name(action)),
-            _ => None,
-        })
-        .collect();
+    let needed = store.read(|db| crate::bundles::needed(db, store))?;
+    let unpacked = store.read(Unpacked::needed)?;
     let mut swept = Swept {
-        layers: keep_only(&store.dir().join("layers"), &layers)?,
-        actions: keep_only(&store.dir().join("actions"), &actions)?,
+        layers: keep_only(&store.dir().join("layers"), &unpacked.layers)?,
+        actions: keep_only(&store.dir().join("actions"), &unpacked.actions)?,
         blobs: 0,
     };
-    let kept: HashSet<Digest> = blobs.into_iter().collect();
+    store
+        .blobs()
+        .sweep_parts(&needed.parts)
+        .map_err(failed(store.dir()))?;
     for digest in store.blobs().list().map_err(failed(store.dir()))? {
-        if !kept.contains(&digest) {
+        if !needed.blobs.contains(&digest) {
             store
                 .blobs()
                 .remove(&digest)

@@ -1,10 +1,31 @@
 //! Generations put in by hand, for tests of what serves them: no bundle, no signature.
 
+use std::sync::Arc;
+
+use audit::Auditor;
 use bundle::{Item, Manifest};
 use store::{Store, StoreError};
 use vocab::Digest;
 
+use crate::bundles::{About, Intake};
 use crate::{GenerationId, generation, sql};
+
+/// An intake of an appliance that runs no jobs and unpacks nothing.
+///
+/// # Panics
+/// When the disk refuses.
+#[must_use]
+pub fn intake(store: &Arc<Store>, auditor: &Auditor) -> Arc<Intake> {
+    let about = About {
+        name: "test".to_owned(),
+        version: bundle::Version(0, 1, 0),
+        arch: "amd64".to_owned(),
+        built: "2026-11-01".to_owned(),
+    };
+    let (after, pins) = (Box::new(|_: &_, _, _: &_| {}), Box::new(Vec::new));
+    let made = Intake::new(store.clone(), auditor.clone(), about, after, pins);
+    Arc::new(made.expect("a test's disk takes a key"))
+}
 
 /// A generation in the making.
 #[derive(Default)]

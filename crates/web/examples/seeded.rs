@@ -126,10 +126,13 @@ fn open(dir: &Path, address: &str) -> Result<App> {
         host: "appliance-0001".into(),
         boot: "boot".into(),
     };
+    let store = Arc::new(Store::open(dir, &migrations, StoreOptions::default())?);
+    let auditor = Auditor::new(clock.clone(), entropy.clone(), origin);
     Ok(App::new(AppParts {
-        store: Arc::new(Store::open(dir, &migrations, StoreOptions::default())?),
+        intake: supply::testing::intake(&store, &auditor),
+        store,
         logs: Logs::open(&dir.join("logs"))?,
-        auditor: Auditor::new(clock.clone(), entropy.clone(), origin),
+        auditor,
         keys: Arc::new(access::Keys::open_or_create(dir, &entropy)?),
         leases: supply::Leases::default(),
         wants: supply::Wants::default(),

@@ -1,6 +1,7 @@
 //! What whoever starts the server decides about it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Settings of the web server.
@@ -13,6 +14,9 @@ pub struct WebConfig {
     pub session_length: Duration,
     /// Which image serves a `runs-on` label. A label that is not here means the default image.
     pub labels: BTreeMap<String, String>,
+    /// Folders below which bundles may be read for somebody at the web listener, so that the API
+    /// tells nothing about other files. The control socket may name any place.
+    pub media: Vec<PathBuf>,
     /// Whether anybody may have what the active generation serves, without an account.
     pub open_supply: bool,
     /// The certificate, as PEM, of the authority that vouches for this server; none when it
@@ -43,6 +47,7 @@ impl Default for WebConfig {
             public_url: "http://127.0.0.1:8470".to_owned(),
             session_length: Duration::from_secs(12 * 3600),
             labels: BTreeMap::new(),
+            media: ["/media", "/mnt", "/run/media"].map(PathBuf::from).to_vec(),
             open_supply: false,
             authority: None,
             limits: WebLimits::default(),

@@ -15,6 +15,8 @@ pub(crate) struct Fault {
     pub(crate) status: StatusCode,
     pub(crate) error: String,
     pub(crate) what_to_do: Option<String>,
+    /// A stable code for programs, where there is one.
+    pub(crate) code: Option<&'static str>,
     pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
     /// Whether HTTP basic is asked for.
     pub(crate) challenge: bool,
@@ -28,6 +30,7 @@ impl Fault {
             status,
             error: error.to_string(),
             what_to_do: None,
+            code: None,
             cause: None,
             challenge: false,
             user: None,
@@ -37,6 +40,12 @@ impl Fault {
     /// The same, with the next step.
     pub(crate) fn todo(mut self, what_to_do: impl Display) -> Self {
         self.what_to_do = Some(what_to_do.to_string());
+        self
+    }
+
+    /// The same, with a stable code.
+    pub(crate) fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
         self
     }
 
@@ -76,6 +85,7 @@ impl Fault {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             error: "the server could not do this".to_owned(),
             what_to_do: Some("try again; if it stays, tell an operator the incident".to_owned()),
+            code: None,
             cause: Some(Arc::new(cause)),
             challenge: false,
             user: None,

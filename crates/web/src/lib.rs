@@ -32,6 +32,7 @@ mod state;
 mod states;
 mod stream;
 mod tls;
+mod uses;
 mod view;
 mod words;
 

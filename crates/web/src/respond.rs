@@ -168,6 +168,9 @@ fn told(app: &App, fault: &Fault, kind: Kind, method: &Method, full: &str) -> Re
         Kind::Api | Kind::Package => {
             let todo = fault.what_to_do.as_deref().unwrap_or("see docs/api.md");
             let mut body = json!({ "error": fault.error, "what_to_do": todo });
+            if let Some(code) = fault.code {
+                body["code"] = code.into();
+            }
             if let Some(incident) = incident {
                 body["incident"] = incident.into();
             }

@@ -199,6 +199,22 @@ routes! {
     get "/api/v1/images" Api ImageList Instance api::pool::images;
     put "/api/v1/images/{*name}" Api ImageImport Instance api::pool::import;
     delete "/api/v1/images/{*name}" Api ImageRemove Instance api::pool::remove_image;
+    get "/api/v1/bundles" Api BundleRead Instance api::bundles::history;
+    post "/api/v1/bundles/verify" Api BundleRead Instance api::bundles::verify;
+    post "/api/v1/bundles/diff" Api BundleRead Instance api::bundles::diff;
+    get "/api/v1/bundles/import" Api BundleRead Instance api::bundles::progress;
+    post "/api/v1/bundles/import" Api BundleImport Instance api::bundles::import;
+    delete "/api/v1/bundles/import" Api BundleImport Instance api::bundles::cancel;
+    post "/api/v1/bundles/undo" Api BundleUndo Instance api::bundles::undo;
+    post "/api/v1/bundles/gc" Api BundleCollect Instance api::bundles::collect;
+    get "/api/v1/bundles/scrub" Api BundleRead Instance api::bundles::scrub_state;
+    post "/api/v1/bundles/scrub" Api BundleScrub Instance api::bundles::scrub;
+    delete "/api/v1/bundles/scrub" Api BundleScrub Instance api::bundles::cancel_scrub;
+    post "/api/v1/bundles/have" Api SlipExport Instance api::bundles::have;
+    post "/api/v1/bundles/need" Api SlipExport Instance api::bundles::need;
+    get "/api/v1/bundles/trust" Api BundleRead Instance api::bundles::trust;
+    put "/api/v1/bundles/trust" Api TrustPin Instance api::bundles::pin;
+    get "/api/v1/catalogue" Api CatalogueRead Instance api::bundles::catalogue;
     get "/api/v1/audit" Api AuditRead Instance api::pool::audit;
 }
 

@@ -31,6 +31,8 @@ pub struct AppParts {
     pub auditor: Auditor,
     /// Keys that seal secrets.
     pub keys: Arc<access::Keys>,
+    /// The place through which bundles come in.
+    pub intake: Arc<supply::bundles::Intake>,
     /// Which generations running jobs use.
     pub leases: supply::Leases,
     /// What is asked for and not there.

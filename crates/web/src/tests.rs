@@ -85,10 +85,13 @@ fn open(dir: &Path, clock: &Clock) -> App {
         host: "test".into(),
         boot: "boot".into(),
     };
+    let store = Arc::new(store);
+    let auditor = Auditor::new(clock.clone(), entropy.clone(), origin);
     App::new(AppParts {
-        store: Arc::new(store),
+        intake: supply::testing::intake(&store, &auditor),
+        store,
         logs: Logs::open(&dir.join("logs")).unwrap(),
-        auditor: Auditor::new(clock.clone(), entropy.clone(), origin),
+        auditor,
         keys: Arc::new(access::Keys::open_or_create(dir, &entropy).unwrap()),
         leases: supply::Leases::default(),
         wants: supply::Wants::default(),

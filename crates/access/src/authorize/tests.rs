@@ -67,6 +67,14 @@ const TABLE: &str = "
     image.list              -++++++ ---+++ + -- +
     image.import            ------+ ------ + -- +
     image.remove            ------+ ------ + -- +
+    bundle.read             ------+ ------ + -- +
+    bundle.import           ------+ ------ + -- +
+    bundle.undo             ------+ ------ + -- +
+    bundle.collect          ------+ ------ + -- +
+    bundle.scrub            ------+ ------ + -- +
+    slip.export             ------+ ------ + -- +
+    trust.pin               ------- ------ - -- +
+    catalogue.read          -++++++ ---+++ + -- +
     registry.pull           -++++++ +++--+ + ++ +
     audit.read              ------+ ------ + -- +
     server.status           ------+ ------ + -- +

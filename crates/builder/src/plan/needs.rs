@@ -317,7 +317,7 @@ fn values(text: &str, matrix: Option<&Data>) -> Option<Vec<String>> {
 fn of_pip(command: &str) -> Vec<String> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let is_pip = |word: &&str| matches!(word.rsplit('/').next(), Some("pip" | "pip3"));
-    let Some(at) = words.iter().position(|word| is_pip(word)) else {
+    let Some(at) = words.iter().position(is_pip) else {
         return Vec::new();
     };
     if words.get(at + 1) != Some(&"install") {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use super::carried::Carried;
 pub(crate) use connected::{Build, Connected, Fetching, Lock, MakeImage, Plan};
 
 #[derive(Debug, Subcommand)]
@@ -17,6 +18,8 @@ pub(crate) enum Bundle {
     /// Keep the site's own trust root: who may sign bundles, and how many
     #[command(subcommand)]
     Root(Root),
+    #[command(flatten)]
+    Carried(Carried),
 }
 
 /// Keys and signatures: the connected side, no appliance needed.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use store::StoreOptions;
+use supply::bundles::SlipKey;
 
 use crate::cli::Global;
 use crate::output;
@@ -13,6 +14,7 @@ pub(super) fn run(global: &Global, name: Option<&str>) -> anyhow::Result<ExitCod
     let known = data.join("name").exists();
     prepare(data, name)?;
     let site = Site::open(data, StoreOptions::default())?;
+    SlipKey::open_or_create(&data.join("keys"))?;
     if global.json {
         output::json(&serde_json::json!({ "data": data, "name": site.name, "made": !known }));
         return Ok(ExitCode::SUCCESS);

@@ -22,7 +22,7 @@ use crate::facilities::Host;
 use crate::notify::Manager;
 use crate::privileges::drop_privileges;
 use crate::site::Site;
-use crate::{housekeeping, identity, output, supplying, tls, upkeep};
+use crate::{housekeeping, identity, intake, output, supplying, tls, upkeep};
 
 /// How long running jobs may take to end after a request to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -147,7 +147,7 @@ async fn serve(
         host.clone(),
         launcher.clone(),
         args,
-    );
+    )?;
     settle(&site, &app)?;
     housekeeping::start(&app, &site.store, &site.clock).context("cannot start housekeeping")?;
     supplying::start(&app, &site.clock).context("cannot start what looks after the supply")?;
@@ -213,8 +213,13 @@ fn build_app(
     host: Arc<Host>,
     launcher: Result<Arc<Launcher>, String>,
     args: &Serve,
-) -> App {
-    App::new(AppParts {
+) -> anyhow::Result<App> {
+    let leases = supply::Leases::default();
+    let unpack = Arc::new(LayerUnpacker::new(launcher));
+    let intake = intake::open(site, unpack.clone(), leases.clone())
+        .context("cannot open the place where bundles come in")?;
+    Ok(App::new(AppParts {
+        intake: Arc::new(intake),
         store: site.store.clone(),
         logs: site.logs.clone(),
         auditor: site.auditor.clone(),
@@ -227,11 +232,11 @@ fn build_app(
             git::Durability::Full
         },
         facilities: host,
-        leases: supply::Leases::default(),
+        leases,
         wants: supply::Wants::default(),
-        unpack: Arc::new(LayerUnpacker::new(launcher)),
+        unpack,
         config,
-    })
+    }))
 }
 
 fn web_config(site: &Site, public_url: &str) -> WebConfig {
@@ -240,6 +245,7 @@ fn web_config(site: &Site, public_url: &str) -> WebConfig {
         public_url: public_url.to_owned(),
         session_length: Duration::from_secs(web.session_hours * 3600),
         labels: site.config.labels.clone(),
+        media: site.config.bundles.media.clone(),
         open_supply: web.open_supply,
         authority: None,
         limits: WebLimits {

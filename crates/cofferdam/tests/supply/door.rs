@@ -58,10 +58,13 @@ impl Bench {
             host: "test".into(),
             boot: "boot".into(),
         };
+        let store = Arc::new(open(dir.path())?);
+        let auditor = Auditor::new(clock.clone(), entropy.clone(), host);
         let app = App::new(AppParts {
-            store: Arc::new(open(dir.path())?),
+            intake: supply::testing::intake(&store, &auditor),
+            store,
             logs: Logs::open(&dir.path().join("logs"))?,
-            auditor: Auditor::new(clock.clone(), entropy.clone(), host),
+            auditor,
             keys: Arc::new(access::Keys::open_or_create(dir.path(), &entropy)?),
             leases: supply::Leases::default(),
             wants: supply::Wants::default(),

@@ -7,7 +7,7 @@ use vocab::{Digest, JobId};
 
 use crate::generation::{GenerationId, Maker, WANTS_MAX, Want};
 
-fn parsed(text: &str) -> rusqlite::Result<Item> {
+pub(crate) fn parsed(text: &str) -> rusqlite::Result<Item> {
     serde_json::from_str(text).map_err(|e| {
         rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
     })
@@ -186,12 +186,11 @@ pub(crate) fn blob_size(
     Ok(size)
 }
 
-/// Every blob that a retained generation needs, and the manifest of every bundle.
+/// Every blob that a retained generation needs.
 pub(crate) fn needed_blobs(db: &Db) -> Result<Vec<Digest>, StoreError> {
     let mut found = db.prepare(
         "SELECT DISTINCT digest FROM generation_blob b
-         JOIN generation g ON g.id = b.generation AND g.retained = 1
-         UNION SELECT manifest FROM bundle",
+         JOIN generation g ON g.id = b.generation AND g.retained = 1",
     )?;
     let rows = found.query_map([], |row| super::digest(row, 0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

@@ -9,7 +9,7 @@ pub(crate) fn bundle(db: &Db, seq: u64) -> Result<i64, StoreError> {
     db.execute(
         "INSERT INTO bundle (product, channel, seq, content, manifest, signers, root, created,
          not_after, size_bytes, missing_bytes, state, seen_ms, committed_ms)
-         VALUES ('lab', 'test', ?1, '1', ?2, '[]', 1, '2026-01-01', '2027-01-01', 0, 0,
+         VALUES ('lab', 'test', ?1, '1', ?2, '{}', 1, '2026-01-01', '2027-01-01', 0, 0,
                  'committed', 0, 0)",
         params![i64::try_from(seq).unwrap_or(i64::MAX), manifest],
     )?;

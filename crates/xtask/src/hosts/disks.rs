@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-use crate::image::sources_for;
+use crate::mirror::sources_for;
 use crate::shell::{part, run, say};
 
 /// Raised when this file makes another disk of the same recipe.

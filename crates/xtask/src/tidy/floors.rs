@@ -28,7 +28,7 @@ const APART: &[(&str, &[&str])] = &[
     ("sandbox", &["vocab"]),
     ("testkit", &["vocab"]),
     ("xtask", &["vocab", "testkit"]),
-    ("stories", &["vocab", "testkit"]),
+    ("stories", &["vocab", "testkit", "bundle"]),
 ];
 
 /// Who may see the crates that stand apart.

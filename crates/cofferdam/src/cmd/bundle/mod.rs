@@ -1,9 +1,13 @@
 //! `cofferdam bundle`: one module for each side of the gap.
 
+mod carried;
 mod connected;
+mod import;
 mod keys;
 mod progress;
 mod root;
+mod show;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -14,5 +18,6 @@ pub(super) fn run(global: &Global, verb: Bundle) -> anyhow::Result<ExitCode> {
         Bundle::Connected(verb) => connected::run(global, verb),
         Bundle::Keys(verb) => keys::run(verb, global.json),
         Bundle::Root(verb) => root::run(verb, global.json),
+        Bundle::Carried(verb) => carried::run(global, verb),
     }
 }
