@@ -10,6 +10,7 @@ mod bundles;
 mod command_line;
 mod demo;
 mod expressions;
+mod install;
 mod kill;
 mod no_server;
 mod pages;
