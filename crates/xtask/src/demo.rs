@@ -1,15 +1,22 @@
-//! The demonstration: a fresh appliance, a real push, and a green, a red and again a green run.
+//! The demonstration: a bundle is built and signed on this side; on the other side, in a network
+//! that has nothing but loopback, a host installs itself from the stick, and a real push runs
+//! green, red and again green.
+
+mod carried;
+mod sealed;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
-use testkit::appliance::{Appliance, password_of};
+use testkit::appliance::password_of;
 use testkit::git::Tree;
 use vocab::Stopwatch;
 
 use crate::shell::{part, run as run_program, say};
-use crate::{dist, image, shell, tools};
+use crate::{dist, shell, tools};
+use carried::Carried;
+use sealed::Sealed;
 
 const USER: &str = "dev";
 const REPO: &str = "lab/tasks-app";
@@ -21,8 +28,8 @@ const BROKEN: &str = "default=0) + 2";
 /// Printed by the last step of the workflow, whatever happened before it.
 const LAST_STEP: &str = "this step ran although the tests may have failed";
 
-/// Runs it all. With `exit` the appliance is stopped at the end; otherwise it serves on until
-/// Ctrl-C. An error when anything went otherwise than told.
+/// Runs it all. With `exit` everything is taken down at the end; otherwise it serves on until
+/// somebody presses Enter. An error when anything went otherwise than told.
 pub(crate) fn run(root: &Path, exit: bool, binary: Option<PathBuf>) -> Result<()> {
     if !shell::is_root() {
         bail!("the demonstration builds an image and starts sandboxes; run it as root");
@@ -33,65 +40,54 @@ pub(crate) fn run(root: &Path, exit: bool, binary: Option<PathBuf>) -> Result<()
         Some(path) => path,
         None => dist::build(root, "release")?,
     };
-    let image = image::ensure(root, Some(&binary))?;
-    let mut stage = Stage::set_up(root, &binary, &image)?;
+    let folder = root.join("target/demo");
+    Sealed::clear(&folder.join("host"))?;
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    let carried = Carried::make(root, &folder, &binary)?;
+    let host = Sealed::install(&folder, &carried)?;
+    let mut stage = Stage::set_up(root, &folder, host)?;
     stage.green_red_green()?;
     let seconds = watch.elapsed().as_secs();
     say(&format!(
-        "all went as told: green, red, green; {seconds} s from the first command"
+        "all went as told: green, red, green, with no network at all; {seconds} s from the first \
+         command"
     ));
-    if exit {
-        part("stop the appliance", || {
-            stage.appliance.stop().map_err(plain)
-        })?;
-        return Ok(());
+    if !exit {
+        stage.serve_on()?;
     }
-    stage.serve_on()
+    part("uninstall, data and all", || stage.host.uninstall())
 }
 
 struct Stage {
-    appliance: Appliance,
+    host: Sealed,
     tree: Tree,
     url: String,
 }
 
 impl Stage {
-    fn set_up(root: &Path, binary: &Path, image: &Path) -> Result<Self> {
-        let folder = root.join("target/demo");
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot empty {}", folder.display()))?;
-        }
-        std::fs::create_dir_all(&folder)?;
-        let data = folder.join("data");
-        let mut appliance = part(
-            &format!("make a data directory: {}", data.display()),
-            || Appliance::init(binary, &data).map_err(plain),
-        )?;
-        part("start the appliance", || appliance.start().map_err(plain))?;
-        say(&format!("it serves http://{}/", appliance.address()));
-        let file = image.to_str().context("the path of the image is no text")?;
-        part("import the image (every digest is checked)", || {
-            let said = appliance.ok(&["image", "import", file]).map_err(plain)?;
-            print!("{said}");
-            Ok(())
-        })?;
+    fn set_up(root: &Path, folder: &Path, host: Sealed) -> Result<Self> {
         let (tree, url) = part(
             &format!("create user {USER}, a token and repo {REPO}"),
             || {
-                let token = appliance.user(USER, &[]).map_err(plain)?;
-                appliance.repo(REPO, USER).map_err(plain)?;
+                let password = folder.join("password");
+                std::fs::write(&password, password_of(USER))?;
+                let file = password.to_str().context("the path is no text")?;
+                host.ok(&["user", "create", USER, "--password-file", file])?;
+                let token = host.ok(&["token", "create", USER])?;
+                host.ok(&["repo", "create", REPO, "--for", USER])?;
                 let tree = Tree::init(&folder.join("tasks-app")).map_err(plain)?;
                 let source = root.join("appliance/tasks-app/.");
                 run_program(Command::new("cp").arg("-r").arg(source).arg(&tree.folder))?;
-                Ok((tree, appliance.url(REPO, USER, &token)))
+                let at = host.address();
+                let url = format!("https://{USER}:{}@{at}/{REPO}.git", token.trim());
+                Ok((tree, url))
             },
         )?;
-        Ok(Self {
-            appliance,
-            tree,
-            url,
-        })
+        Ok(Self { host, tree, url })
     }
 
     fn green_red_green(&mut self) -> Result<()> {
@@ -111,14 +107,28 @@ impl Stage {
         Ok(std::fs::write(&path, text.replace(from, to))?)
     }
 
-    /// Commits, pushes, follows the run in this terminal, and checks its verdict.
+    /// Commits, pushes over TLS, follows the run in this terminal, and checks its verdict.
     fn push(&self, message: &str, green: bool) -> Result<()> {
         let colour = if green { "green" } else { "red" };
         let before = self.newest_run()?;
         self.tree.commit(message).map_err(plain)?;
         say(&format!("git push origin main: {message}"));
-        let said = self.tree.push(&self.url, "HEAD:main").map_err(plain)?;
+        let pushed = self
+            .host
+            .inside("git")
+            .arg("-C")
+            .arg(&self.tree.folder)
+            .args(["push", &self.url, "HEAD:main"])
+            .env("GIT_SSL_CAINFO", self.host.authority())
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot start git")?;
+        let said = String::from_utf8_lossy(&pushed.stderr);
         print!("{}", without_token(&said));
+        if !pushed.status.success() {
+            bail!("git push ended with {}", pushed.status);
+        }
         say("cofferdam run watch (the log as it comes)");
         let verdict = self.show(&["run", "watch", REPO])?;
         if self.newest_run()? == before {
@@ -126,9 +136,11 @@ impl Stage {
         }
         say("the receipt: whose computer was that, was it fresh, what could it reach?");
         self.show(&["run", "show", REPO])?;
-        let log = self.appliance.ok(&["run", "log", REPO]).map_err(plain)?;
-        if !log.contains(LAST_STEP) {
-            bail!("the last step did not print its line");
+        let log = self.host.ok(&["run", "log", REPO])?;
+        for line in ["Successfully installed", LAST_STEP] {
+            if !log.contains(line) {
+                bail!("the log does not say {line:?}");
+            }
         }
         let expected = if green { 0 } else { 1 };
         if verdict.code() != Some(expected) {
@@ -140,35 +152,38 @@ impl Stage {
 
     /// The number of the newest run, if there is one.
     fn newest_run(&self) -> Result<Option<i64>> {
-        let runs = self.appliance.json(&["run", "list", REPO]).map_err(plain)?;
+        let text = self.host.ok(&["--json", "run", "list", REPO])?;
+        let runs: serde_json::Value = serde_json::from_str(&text)?;
         let rows = runs.as_array().or_else(|| runs["runs"].as_array());
         let newest = rows.and_then(|rows| rows.first());
         Ok(newest.and_then(|run| run["number"].as_i64()))
     }
 
     fn show(&self, words: &[&str]) -> Result<ExitStatus> {
-        let mut command = self.appliance.command(words);
+        let mut command = self.host.command(words);
         command
             .status()
             .with_context(|| format!("cannot start {}", shell::show(&command)))
     }
 
-    /// Says where everything is, and waits until somebody ends the appliance.
-    fn serve_on(&mut self) -> Result<()> {
-        let address = self.appliance.address().to_owned();
+    /// Says where everything is, and waits until somebody presses Enter.
+    fn serve_on(&self) -> Result<()> {
         let password = password_of(USER);
-        say(&format!("the repo: http://{address}/{REPO}"));
-        say(&format!("sign in as {USER} with the password: {password}"));
         say(&format!(
-            "push yourself: cd {} and change tasks.py",
-            self.tree.folder.display()
+            "it serves https://{}/{REPO} in the network namespace {}",
+            self.host.address(),
+            self.host.network()
         ));
-        say("Ctrl-C ends the appliance");
-        self.appliance
-            .server()
-            .map_err(plain)?
-            .wait()
-            .map_err(plain)?;
+        say(&format!(
+            "look from inside: ip netns exec {} curl --cacert {} https://{}/",
+            self.host.network(),
+            self.host.authority().display(),
+            self.host.address()
+        ));
+        say(&format!("sign in as {USER} with the password: {password}"));
+        say("Enter ends it");
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line)?;
         Ok(())
     }
 }

@@ -27,6 +27,13 @@ pub(crate) const DEMO: &[Tool] = &[
     tool("git", "git", "pushes for real"),
     tool("mmdebstrap", "mmdebstrap", "builds the Debian image"),
     tool("cc", "build-essential", "compiles SQLite"),
+    tool(
+        "pip3",
+        "python3-pip",
+        "resolves Python packages for a bundle",
+    ),
+    tool("npm", "npm", "fetches Node for a bundle"),
+    tool("ip", "iproute2", "makes a network with nothing in it"),
 ];
 
 /// What the tests need beyond that.
