@@ -79,7 +79,7 @@ fn a_data_directory_from_the_future_is_refused_unchanged() -> Result {
     let database = site.appliance.data().join("cofferdam.db");
     let script = "import sqlite3, sys\n\
         db = sqlite3.connect(sys.argv[1])\n\
-        db.execute(\"insert into migration select owner, 9999, '9999_from_the_future', sha256 from migration limit 1\")\n\
+        db.execute(\"insert into migration (owner, number, name, sha256) select owner, 9999, '9999_from_the_future', sha256 from migration limit 1\")\n\
         db.commit()\n";
     let made = Command::new("python3")
         .arg("-c")

@@ -145,6 +145,7 @@ actions! {
     ServerStatus "server.status" Admin, Some(All), false, None;
     ServerCheck "server.check" Operator, None, false, None;
     ServerDrain "server.drain" Operator, None, false, Some(Kind::PoolDrain);
+    UpdateRecord "update.record" Operator, None, false, Some(Kind::SelfupdateSwitched);
 }
 
 impl std::fmt::Display for Action {

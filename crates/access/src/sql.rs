@@ -136,7 +136,8 @@ pub(crate) fn set_login_failure(
     until_ms: i64,
 ) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "INSERT INTO login_failure VALUES (?1, ?2, ?3, ?4, 0) ON CONFLICT (name_key)
+        "INSERT INTO login_failure (name_key, failures, last_ms, locked_until_ms, turned_away)
+         VALUES (?1, ?2, ?3, ?4, 0) ON CONFLICT (name_key)
          DO UPDATE SET failures = ?2, last_ms = ?3, locked_until_ms = ?4",
     )?
     .execute(params![key, failures, now_ms, until_ms])?;
@@ -334,7 +335,7 @@ pub(crate) fn set_collaborator(
     now_ms: i64,
 ) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "INSERT INTO collaborator VALUES (?1, ?2, ?3, ?4)
+        "INSERT INTO collaborator (repo, user, level, added_ms) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (repo, user) DO UPDATE SET level = ?3",
     )?
     .execute(params![repo.get(), user.get(), level.as_str(), now_ms])?;
@@ -470,7 +471,7 @@ pub(crate) fn set_var(
     now_ms: i64,
 ) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "INSERT INTO variable VALUES (?1, ?2, ?3, ?4)
+        "INSERT INTO variable (repo, name, value, updated_ms) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (repo, name) DO UPDATE SET value = ?3, updated_ms = ?4",
     )?
     .execute(params![repo.get(), name, value, now_ms])?;

@@ -164,6 +164,12 @@ kinds! {
         IntegrityCheckOk = "integrity.check_ok" 1,
         IntegrityCheckFailed = "integrity.check_failed" 5,
     }
+    "selfupdate" {
+        SelfupdateStaged = "selfupdate.staged" 3,
+        SelfupdateSwitched = "selfupdate.switched" 3,
+        SelfupdateHealthy = "selfupdate.healthy" 3,
+        SelfupdateRolledBack = "selfupdate.rolled_back" 4,
+    }
     "audit" {
         AuditSearch = "audit.search" 1,
         AuditRedacted = "audit.redacted" 3,

@@ -56,17 +56,20 @@ pub(crate) fn set_head(tx: &Tx<'_>, size: i64, t_us: i64, leaf: &[u8; 32]) -> ru
 }
 
 pub(crate) fn insert(tx: &Tx<'_>, new: &NewLine<'_>) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT INTO audit_entry VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-        .execute(params![
-            new.seq,
-            new.t_us,
-            new.kind,
-            new.actor,
-            new.object,
-            new.out,
-            new.line,
-            new.leaf.as_slice()
-        ])?;
+    tx.prepare_cached(
+        "INSERT INTO audit_entry (seq, t_us, kind, actor, object, out, line, leaf)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        new.seq,
+        new.t_us,
+        new.kind,
+        new.actor,
+        new.object,
+        new.out,
+        new.line,
+        new.leaf.as_slice()
+    ])?;
     Ok(())
 }
 
@@ -77,8 +80,10 @@ pub(crate) fn insert_opening(
     salt: &[u8],
     value: &str,
 ) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT INTO audit_opening VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![seq, field, salt, value])?;
+    tx.prepare_cached(
+        "INSERT INTO audit_opening (seq, field, salt, value) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![seq, field, salt, value])?;
     Ok(())
 }
 

@@ -103,7 +103,7 @@ pub enum BuildError {
         entry: String,
         /// Why.
         #[source]
-        source: SourceError,
+        source: Box<SourceError>,
     },
     /// The slip is of an appliance that follows something else.
     #[error("the have slip is of {found}, the recipe of {wanted}")]
@@ -132,16 +132,16 @@ pub enum BuildError {
     Lock(#[from] LockError),
     /// The trust root.
     #[error(transparent)]
-    Trust(#[from] TrustError),
+    Trust(Box<TrustError>),
     /// Packing.
     #[error(transparent)]
-    Pack(#[from] PackError),
+    Pack(Box<PackError>),
     /// Signing.
     #[error("the manifest could not be signed")]
     Sign(#[from] KeyError),
     /// Release notes.
     #[error("the release notes are not what was locked; run `cofferdam bundle lock`")]
-    Notes(#[source] SourceError),
+    Notes(#[source] Box<SourceError>),
     /// A file of the output.
     #[error("cannot write {}", path.display())]
     Io {
@@ -151,6 +151,18 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl From<TrustError> for BuildError {
+    fn from(error: TrustError) -> Self {
+        Self::Trust(Box::new(error))
+    }
+}
+
+impl From<PackError> for BuildError {
+    fn from(error: PackError) -> Self {
+        Self::Pack(Box::new(error))
+    }
 }
 
 /// Builds the bundle of `lock`, which must be the recipe's.
@@ -248,7 +260,7 @@ fn fetch(recipe: &Recipe, lock: &Lock, means: &Means<'_>) -> Result<(), BuildErr
             path: recipe.path.clone(),
             line: entry.line,
             entry: entry.want.label(),
-            source,
+            source: Box::new(source),
         })?;
     }
     if let (Some(notes), Some(path)) = (&lock.notes, &recipe.head.notes)
@@ -258,7 +270,7 @@ fn fetch(recipe: &Recipe, lock: &Lock, means: &Means<'_>) -> Result<(), BuildErr
         let kept = means
             .cache
             .keep_expected(&path, &notes.d, "the release notes");
-        kept.map_err(|e| BuildError::Notes(e.into()))?;
+        kept.map_err(|e| BuildError::Notes(Box::new(e.into())))?;
     }
     Ok(())
 }

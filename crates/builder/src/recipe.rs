@@ -56,7 +56,7 @@ pub enum Want {
     Own(Own),
 }
 
-/// `[[oci]]`: one of `debian`, `file`, or neither for a registry.
+/// `[[oci]]`: one of `debian`, `file`, `from`, or none for the registry of its name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Oci {
@@ -73,6 +73,9 @@ pub struct Oci {
     /// An OCI layout (folder or tar) or a docker-archive, from the recipe's folder.
     #[serde(default)]
     pub file: Option<PathBuf>,
+    /// Where a registry has it, when that is not `name`: `registry.lab:5000/mirror/debian`.
+    #[serde(default)]
+    pub from: Option<String>,
     /// Built from Debian packages.
     #[serde(default)]
     pub debian: Option<Debian>,

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod carried;
+mod update;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ pub(crate) use bundle::{
     Build, Bundle, Carried, Connected, Fetching, Key, Keys, Lock, MakeImage, Password, Plan, Root,
     Thresholds,
 };
+pub(crate) use update::{Timing, Update};
 
 /// CI for networks with no way out: a git forge, a job queue and disposable, sandboxed runners.
 #[derive(Debug, Parser)]
@@ -127,6 +129,9 @@ pub(crate) enum Verb {
     Fsck,
     /// Read the audit log
     Audit(Audit),
+    /// Update this program to the one that an imported bundle brought, or go back
+    #[command(subcommand)]
+    Update(Update),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  cofferdam completions bash \
         > /etc/bash_completion.d/cofferdam")]

@@ -2,11 +2,15 @@
 
 use std::sync::{Arc, OnceLock};
 
+use std::time::Duration;
+
 use pool::Pool;
 use queue::Capacity;
 use sandbox::Finding;
 use serde_json::{Value, json};
-use web::{Facilities, Fact, Slot, SlotState};
+use web::{Check, Facilities, Fact, ProgramFacts, Slot, SlotState};
+
+use crate::update::Health;
 
 /// Answers for the embedded pool, which starts after the server's state was made.
 pub(crate) struct Host {
@@ -19,6 +23,10 @@ pub(crate) struct Host {
     pub(crate) trouble: Option<String>,
     /// The runner's name, for when there is no pool.
     pub(crate) name: String,
+    /// What program this is, and where it listens.
+    pub(crate) program: ProgramFacts,
+    /// Tries what the appliance is for.
+    pub(crate) health: Health,
 }
 
 impl Facilities for Host {
@@ -81,5 +89,32 @@ impl Facilities for Host {
 
     fn doctor(&self) -> Value {
         json!({ "findings": self.findings, "trouble": self.trouble })
+    }
+
+    fn program(&self) -> ProgramFacts {
+        self.program.clone()
+    }
+
+    fn held(&self) -> Option<String> {
+        self.pool.get().and_then(|pool| pool.held())
+    }
+
+    fn hold(&self, patience: Duration, why: &str, lost: &str) -> (usize, usize) {
+        let held = self.pool.get().map(|pool| pool.hold(patience, why, lost));
+        held.map_or((0, 0), |held| (held.ended, held.lost))
+    }
+
+    fn let_go(&self) {
+        if let Some(pool) = self.pool.get() {
+            pool.let_go();
+        }
+    }
+
+    fn self_test(&self) -> Vec<Check> {
+        let pool = self.pool.get().map(AsRef::as_ref).ok_or_else(|| {
+            let none = || "no job can run here".to_owned();
+            self.trouble.clone().unwrap_or_else(none)
+        });
+        self.health.checks(pool)
     }
 }

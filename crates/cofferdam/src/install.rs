@@ -239,7 +239,10 @@ impl Plan {
             made_data,
         };
         record.save(&self.place)?;
-        self.as_account(account, &["init", "--name", &self.host])?;
+        // What comes after the database, each start of the appliance completes.
+        if !data.join("cofferdam.db").exists() {
+            self.as_account(account, &["init", "--name", &self.host])?;
+        }
         let path = data.join("config.toml");
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -10,19 +10,11 @@ use access::Keys;
 use anyhow::{Context, bail};
 use audit::{Auditor, Origin};
 use queue::logs::Logs;
-use store::{Migrations, Store, StoreOptions};
+use store::{Schema, Store, StoreOptions};
 use vocab::{Clock, Entropy};
 
 use crate::config::{Config, TEMPLATE};
-
-/// The tables of every crate, lowest floor first.
-pub(crate) const MIGRATIONS: [Migrations; 5] = [
-    audit::MIGRATIONS,
-    access::MIGRATIONS,
-    forge::MIGRATIONS,
-    queue::MIGRATIONS,
-    supply::MIGRATIONS,
-];
+use crate::program;
 
 /// What an open data directory consists of.
 pub(crate) struct Site {
@@ -74,6 +66,16 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
 impl Site {
     /// Opens `data`, which `cofferdam init` made.
     pub(crate) fn open(data: &Path, options: StoreOptions) -> anyhow::Result<Self> {
+        Self::open_after(data, options, None)
+    }
+
+    /// The same for a program on trial, which leaves the database usable to one that knows
+    /// `before`.
+    pub(crate) fn open_after(
+        data: &Path,
+        options: StoreOptions,
+        before: Option<&Schema>,
+    ) -> anyhow::Result<Self> {
         if !data.join("name").exists() {
             bail!(
                 "{} is no data directory; make one with `cofferdam init --data {}`",
@@ -87,7 +89,8 @@ impl Site {
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
         };
         let name = read("name")?.trim().to_owned();
-        let store = Arc::new(Store::open(data, &MIGRATIONS, options)?);
+        let migrations = program::this().migrations;
+        let store = Arc::new(Store::open_after(data, migrations, options, before)?);
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let origin = Origin {

@@ -67,17 +67,12 @@ impl Provider for Appliance {
             .store
             .read(|db| supply::resolve_labels(db, &self.labels, labels, held.generation()))
             .map_err(|e| chain(&e))?;
-        Ok(Some(ImageFacts {
-            name: image.shown_name(),
-            digest: image.digest,
-            layers: image
-                .layers
-                .iter()
-                .map(|layer| supply::layer_dir(self.store.dir(), &layer.diff_id))
-                .collect(),
-            env: image.env,
-            user: image.user,
-        }))
+        Ok(Some(self.facts(image)))
+    }
+
+    fn own_image(&self) -> Result<Option<ImageFacts>, String> {
+        let image = self.store.read(supply::default_image);
+        Ok(image.map_err(|e| chain(&e))?.map(|image| self.facts(image)))
     }
 
     fn source(&self, claimed: &Claimed) -> Result<Arc<dyn Source>, String> {
@@ -135,6 +130,20 @@ enum RevealError {
 }
 
 impl Appliance {
+    fn facts(&self, image: supply::ImageRow) -> ImageFacts {
+        ImageFacts {
+            name: image.shown_name(),
+            digest: image.digest,
+            layers: image
+                .layers
+                .iter()
+                .map(|layer| supply::layer_dir(self.store.dir(), &layer.diff_id))
+                .collect(),
+            env: image.env,
+            user: image.user,
+        }
+    }
+
     fn reveal(
         &self,
         tx: &mut store::Tx<'_>,

@@ -43,31 +43,35 @@ pub struct Parts {
 
 /// Runs jobs from the queue until it is drained.
 pub struct Pool {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     dispatcher: Mutex<Option<JoinHandle<()>>>,
 }
 
 pub(crate) struct Shared {
     pub(crate) parts: Parts,
     state: Mutex<State>,
-    wake: Condvar,
+    pub(crate) wake: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     /// Something changed that may make a job claimable.
-    look: bool,
+    pub(crate) look: bool,
     draining: bool,
+    /// Why no job is claimed for now.
+    pub(crate) held: Option<String>,
+    /// What becomes of jobs that are asked to stop with these words: they end as lost.
+    pub(crate) lost: Option<String>,
     cancels: Vec<JobId>,
-    running: HashMap<JobId, Running>,
+    pub(crate) running: HashMap<JobId, Running>,
 }
 
-struct Running {
+pub(crate) struct Running {
     fence: Fence,
     run: RunId,
     name: String,
     since: SystemTime,
-    cancel: Cancel,
+    pub(crate) cancel: Cancel,
 }
 
 /// One slot's work, for the page of runners.
@@ -159,7 +163,7 @@ impl Pool {
                 paused: if state.draining {
                     Some("the appliance is shutting down".to_owned())
                 } else {
-                    trouble
+                    state.held.clone().or(trouble)
                 },
             },
             busy,
@@ -200,11 +204,15 @@ impl Pool {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, most: Duration) -> MutexGuard<'a, State> {
+    pub(crate) fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        most: Duration,
+    ) -> MutexGuard<'a, State> {
         self.wake
             .wait_timeout(state, most)
             .unwrap_or_else(PoisonError::into_inner)
@@ -234,7 +242,8 @@ impl Shared {
                 return;
             }
             let cancels = std::mem::take(&mut state.cancels);
-            let free = !state.draining && state.running.len() < self.parts.config.slots;
+            let may = !state.draining && state.held.is_none();
+            let free = may && state.running.len() < self.parts.config.slots;
             let look = free && std::mem::take(&mut state.look);
             if !look && cancels.is_empty() && beat.elapsed() < PoolConfig::BEAT {
                 drop(self.wait(state, PoolConfig::BEAT.saturating_sub(beat.elapsed())));
@@ -314,7 +323,8 @@ impl Shared {
         let spawned = std::thread::Builder::new()
             .name(format!("job-{}", fence.job))
             .spawn(move || {
-                job::run(&shared.parts, &claimed, &held, &cancel);
+                let lost = || shared.state().lost.clone();
+                job::run(&shared.parts, &claimed, &held, &cancel, &lost);
                 drop(held);
                 shared.parts.provider.ended();
                 shared.ended(fence.job);

@@ -20,7 +20,15 @@ const FINISH_TRIES: u32 = 5;
 
 /// Runs `claimed` to its end and reports it.
 #[tracing::instrument(skip_all, fields(job.id = %claimed.fence.job, run.id = %claimed.run.id))]
-pub(crate) fn run(parts: &Parts, claimed: &Claimed, held: &Held, cancel: &Cancel) {
+///
+/// A job that was asked to stop with the words of `lost` ends as lost, with those words.
+pub(crate) fn run(
+    parts: &Parts,
+    claimed: &Claimed,
+    held: &Held,
+    cancel: &Cancel,
+    lost: &dyn Fn() -> Option<String>,
+) {
     let recorder = match Recorder::open(parts, claimed, held, cancel) {
         Ok(recorder) => recorder,
         Err(error) => {
@@ -31,13 +39,20 @@ pub(crate) fn run(parts: &Parts, claimed: &Claimed, held: &Held, cancel: &Cancel
     let attempted = catch_unwind(AssertUnwindSafe(|| {
         attempt(parts, claimed, held, cancel, &recorder)
     }));
-    let result = attempted.unwrap_or_else(|_| {
+    let mut result = attempted.unwrap_or_else(|_| {
         tracing::error!("the runner panicked; see the lines above");
         ended(
             Outcome::Lost,
             "the runner itself failed while it ran this job".to_owned(),
         )
     });
+    if result.outcome == Outcome::Cancelled
+        && let Some(reason) = lost()
+        && cancel.requested().as_ref() == Some(&reason)
+    {
+        result.outcome = Outcome::Lost;
+        result.reason = reason;
+    }
     recorder.close(&result);
     finish(parts, claimed.fence, &result);
 }

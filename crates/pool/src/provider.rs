@@ -46,6 +46,11 @@ pub trait Provider: Send + Sync {
     /// The secrets it may read; none for untrusted code, whatever the workflow says.
     fn secrets(&self, claimed: &Claimed) -> Result<Vec<(String, runner::Secret)>, String>;
 
+    /// The image that a job of the pool's own runs in; `Ok(None)` is the host's own `/usr`.
+    fn own_image(&self) -> Result<Option<ImageFacts>, String> {
+        Ok(None)
+    }
+
     /// What it may use of the generation that it sees.
     fn supply(&self, _claimed: &Claimed, _held: &Held) -> Result<Option<Arc<dyn Supply>>, String> {
         Ok(None)

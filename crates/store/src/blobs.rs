@@ -74,8 +74,7 @@ impl Blobs {
     /// Where the blob of `digest` stands, present or not.
     #[must_use]
     pub fn path(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.dir.join("sha256").join(&hex[..2]).join(hex)
+        below(&self.dir, digest)
     }
 
     /// Whether the blob is here.
@@ -241,6 +240,17 @@ impl Blobs {
         }
         Ok((got, size_bytes))
     }
+}
+
+/// Where the blob of `digest` stands in the data directory `data`, for who looks from outside.
+#[must_use]
+pub fn blob_path(data: &Path, digest: &Digest) -> PathBuf {
+    below(&data.join("blobs"), digest)
+}
+
+fn below(dir: &Path, digest: &Digest) -> PathBuf {
+    let hex = digest.hex();
+    dir.join("sha256").join(&hex[..2]).join(hex)
 }
 
 /// Makes the names in `dir` durable: fsync of a directory.

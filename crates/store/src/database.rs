@@ -8,7 +8,9 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use crate::{Blobs, Change, DataLock, Db, LockError, MigrateError, Migrations, sql};
+use crate::{
+    Applied, Blobs, Change, DataLock, Db, LockError, MigrateError, Migrations, Schema, sql,
+};
 
 type Listener = Box<dyn Fn(&[Change]) + Send + Sync>;
 
@@ -88,6 +90,17 @@ impl Store {
         migrations: &[Migrations],
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
+        Self::open_after(dir, migrations, options, None)
+    }
+
+    /// As [`Store::open`], for a program that may have to give way to the one before it: refuses
+    /// every migration after which a program that knows `before` could not use the database.
+    pub fn open_after(
+        dir: &Path,
+        migrations: &[Migrations],
+        options: StoreOptions,
+        before: Option<&Schema>,
+    ) -> Result<Self, StoreError> {
         let lock = DataLock::take(dir)?;
         let path = dir.join("cofferdam.db");
         let mut writer = Connection::open(&path)?;
@@ -96,7 +109,7 @@ impl Store {
         if options.skip_fsync {
             writer.execute_batch("PRAGMA synchronous = OFF")?;
         }
-        crate::migrate::migrate(&mut writer, migrations)?;
+        crate::migrate::migrate(&mut writer, migrations, before)?;
         let blobs = Blobs::open(&dir.join("blobs"), options.skip_fsync).map_err(|source| {
             StoreError::Io {
                 path: dir.join("blobs"),
@@ -228,16 +241,48 @@ impl Store {
     }
 
     fn open_reader(&self) -> Result<Connection, StoreError> {
-        let db = Connection::open_with_flags(
-            self.dir.join("cofferdam.db"),
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
-        db.set_prepared_statement_cache_capacity(256);
-        db.execute_batch(
-            "PRAGMA mmap_size = 0; PRAGMA busy_timeout = 10000; PRAGMA query_only = ON;",
-        )?;
-        Ok(db)
+        open_reader(&self.dir)
     }
+
+    /// Every migration that was applied to the database, whatever this program knows.
+    pub fn applied(&self) -> Result<Vec<Applied>, StoreError> {
+        self.read(|db| Ok(crate::migrate::list(db)?))
+    }
+}
+
+/// A data directory looked at from outside, whether or not another process serves it. Changes
+/// nothing, migrates nothing.
+pub struct Glance {
+    db: Connection,
+}
+
+impl Glance {
+    /// Opens the database of `dir`, which must be there, for reading.
+    pub fn at(dir: &Path) -> Result<Self, StoreError> {
+        let db = open_reader(dir)?;
+        Ok(Self { db })
+    }
+
+    /// Every migration that was applied.
+    pub fn applied(&self) -> Result<Vec<Applied>, StoreError> {
+        Ok(crate::migrate::list(&self.db)?)
+    }
+
+    /// What query functions take.
+    #[must_use]
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+}
+
+fn open_reader(dir: &Path) -> Result<Connection, StoreError> {
+    let db = Connection::open_with_flags(
+        dir.join("cofferdam.db"),
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    db.set_prepared_statement_cache_capacity(256);
+    db.execute_batch(sql::READER_PRAGMAS)?;
+    Ok(db)
 }
 
 fn classify(error: rusqlite::Error) -> StoreError {

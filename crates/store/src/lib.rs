@@ -14,11 +14,11 @@ mod migrate;
 mod sql;
 mod staging;
 
-pub use blobs::{BlobError, Blobs, sync_dir};
+pub use blobs::{BlobError, Blobs, blob_path, sync_dir};
 pub use changes::Change;
-pub use database::{Store, StoreError, StoreOptions, Tx};
+pub use database::{Glance, Store, StoreError, StoreOptions, Tx};
 pub use lock::{DataLock, LockError};
-pub use migrate::{MigrateError, Migrations};
+pub use migrate::{Applied, MigrateError, Migrations, Schema};
 /// What query functions take: a plain connection, which both a [`Tx`] and a reader lend.
 pub use rusqlite::Connection as Db;
 pub use staging::{Batch, Fresh, Part};

@@ -6,25 +6,59 @@ pub(crate) const MIGRATION_TABLE: &str = "CREATE TABLE IF NOT EXISTS migration (
     owner TEXT NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL,
     PRIMARY KEY (owner, number)) STRICT, WITHOUT ROWID";
 
+/// What version 0.1.0 did not write: the least that a program must know to go on using the
+/// database, and the version that applied the migration. Empty means the migration itself.
+const MIGRATION_COLUMNS: &str = "ALTER TABLE migration ADD COLUMN needs INTEGER;
+    ALTER TABLE migration ADD COLUMN version TEXT NOT NULL DEFAULT ''";
+
 pub(crate) const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = ON; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;
     PRAGMA busy_timeout = 10000; PRAGMA trusted_schema = OFF;";
 
-pub(crate) struct Applied {
+pub(crate) const READER_PRAGMAS: &str =
+    "PRAGMA mmap_size = 0; PRAGMA busy_timeout = 10000; PRAGMA query_only = ON;";
+
+/// One migration as it was applied.
+pub(crate) struct Row {
     pub(crate) owner: String,
     pub(crate) number: i64,
     pub(crate) name: String,
     pub(crate) sha256: String,
+    pub(crate) needs: i64,
+    pub(crate) version: String,
 }
 
-pub(crate) fn applied(db: &Connection) -> rusqlite::Result<Vec<Applied>> {
-    db.prepare("SELECT owner, number, name, sha256 FROM migration ORDER BY owner, number")?
+fn has_columns(db: &Connection) -> rusqlite::Result<bool> {
+    db.prepare("SELECT 1 FROM pragma_table_info('migration') WHERE name = 'needs'")?
+        .exists([])
+}
+
+/// Adds the columns that version 0.1.0 did not make.
+pub(crate) fn add_columns(db: &Connection) -> rusqlite::Result<()> {
+    if has_columns(db)? {
+        return Ok(());
+    }
+    db.execute_batch(MIGRATION_COLUMNS)
+}
+
+pub(crate) fn applied(db: &Connection) -> rusqlite::Result<Vec<Row>> {
+    let columns = if has_columns(db)? {
+        "coalesce(needs, number), version"
+    } else {
+        "number, ''"
+    };
+    let text = format!(
+        "SELECT owner, number, name, sha256, {columns} FROM migration ORDER BY owner, number"
+    );
+    db.prepare(&text)?
         .query_map([], |row| {
-            Ok(Applied {
+            Ok(Row {
                 owner: row.get(0)?,
                 number: row.get(1)?,
                 name: row.get(2)?,
                 sha256: row.get(3)?,
+                needs: row.get(4)?,
+                version: row.get(5)?,
             })
         })?
         .collect()
@@ -38,16 +72,18 @@ pub(crate) fn count(db: &Connection, owner: &str) -> rusqlite::Result<i64> {
     )
 }
 
-pub(crate) fn record(
-    db: &Connection,
-    owner: &str,
-    number: i64,
-    name: &str,
-    sha256: &str,
-) -> rusqlite::Result<usize> {
+pub(crate) fn record(db: &Connection, row: &Row) -> rusqlite::Result<usize> {
     db.execute(
-        "INSERT INTO migration VALUES (?1, ?2, ?3, ?4)",
-        params![owner, number, name, sha256],
+        "INSERT INTO migration (owner, number, name, sha256, needs, version)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            row.owner,
+            row.number,
+            row.name,
+            row.sha256,
+            row.needs,
+            row.version
+        ],
     )
 }
 

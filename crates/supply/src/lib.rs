@@ -6,6 +6,7 @@
 //! Source: design/architecture.md, "On disk".
 
 pub mod bundles;
+mod candidate;
 pub mod generation;
 mod images;
 mod import;
@@ -22,6 +23,7 @@ mod tools;
 mod unpack;
 mod wants;
 
+pub use candidate::{Candidate, canary, candidate, epoch};
 pub use generation::GenerationId;
 pub use images::{ImageRow, LayerRow, default_image, images, newest_import_ms, remove, resolve};
 pub use import::{ImportError, Imported, Unpack, import_image};

@@ -161,7 +161,8 @@ pub(crate) fn insert(db: &Db, new: &ImageRow, by_hand: bool) -> Result<ImageId, 
     let id = ImageId(db.last_insert_rowid());
     for (position, layer) in (0i64..).zip(&new.layers) {
         db.execute(
-            "INSERT INTO image_layer VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO image_layer (image, position, diff_id, blob_digest, size_bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
             params![
                 id.get(),
                 position,
@@ -180,7 +181,7 @@ fn json(value: &impl serde::Serialize) -> String {
 
 pub(crate) fn set_name(db: &Db, image: ImageId, name: &str, now_ms: i64) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO image_name VALUES (?1, ?2, ?3)
+        "INSERT INTO image_name (name, image, named_ms) VALUES (?1, ?2, ?3)
          ON CONFLICT (name) DO UPDATE SET image = ?2, named_ms = ?3",
         params![name, image.get(), now_ms],
     )?;
@@ -221,6 +222,14 @@ pub(crate) fn needed(db: &Db) -> Result<(Vec<Digest>, Vec<Digest>), StoreError> 
     while let Some(row) = rows.next()? {
         blobs.push(digest(row, 0)?);
         blobs.push(digest(row, 1)?);
+    }
+    let mut carried = db.prepare(
+        "SELECT digest FROM generation_blob
+         UNION SELECT manifest FROM bundle WHERE state = 'committed'",
+    )?;
+    let mut rows = carried.query([])?;
+    while let Some(row) = rows.next()? {
+        blobs.push(digest(row, 0)?);
     }
     Ok((blobs, diff_ids))
 }

@@ -5,6 +5,7 @@ pub(crate) mod people;
 pub(crate) mod pool;
 pub(crate) mod repos;
 pub(crate) mod runs;
+pub(crate) mod update;
 
 use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::http::StatusCode;

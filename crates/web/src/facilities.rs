@@ -1,5 +1,7 @@
 //! What the server asks of whatever runs the jobs: slots, capacity, facts about this host.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use vocab::JobId;
 
@@ -16,6 +18,60 @@ pub trait Facilities: Send + Sync + 'static {
 
     /// All that `cofferdam doctor` says, as JSON.
     fn doctor(&self) -> serde_json::Value;
+
+    /// What program answers, and where it listens.
+    fn program(&self) -> ProgramFacts {
+        ProgramFacts::default()
+    }
+
+    /// Why no job is started for now, if none is.
+    fn held(&self) -> Option<String> {
+        None
+    }
+
+    /// Starts no further job, waits for those that run, at most `patience`, then ends them as
+    /// lost with the reason `lost`. Blocks; gives how many ended by themselves and how many did
+    /// not.
+    fn hold(&self, patience: Duration, why: &str, lost: &str) -> (usize, usize) {
+        tracing::debug!(?patience, why, lost, "there is nothing to hold");
+        (0, 0)
+    }
+
+    /// Starts jobs again.
+    fn let_go(&self) {}
+
+    /// Tries what the appliance is for. Blocks.
+    fn self_test(&self) -> Vec<Check> {
+        Vec::new()
+    }
+}
+
+/// What program this is, and where it listens.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct ProgramFacts {
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of its file, in hex; empty while it is being computed.
+    pub sha256: String,
+    /// Process id.
+    pub pid: u32,
+    /// The address that it listens on.
+    pub address: String,
+    /// Whether the settings leave the choice of the port to the system.
+    pub any_port: bool,
+    /// Whether it speaks TLS there.
+    pub secure: bool,
+}
+
+/// One thing that was tried.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Check {
+    /// Such as `job`.
+    pub name: &'static str,
+    /// Whether it went well.
+    pub good: bool,
+    /// In words.
+    pub detail: String,
 }
 
 /// One place in which a job can run.

@@ -36,8 +36,9 @@ mod uses;
 mod view;
 mod words;
 
+pub use api::update::{NoteError, UpdateEvent, UpdateStage, Which};
 pub use config::{WebConfig, WebLimits};
-pub use facilities::{Facilities, Fact, NoFacilities, Slot, SlotState};
+pub use facilities::{Check, Facilities, Fact, NoFacilities, ProgramFacts, Slot, SlotState};
 pub use push::{RecordError, Recovered, recover};
 pub use registry::{JobDoor, Seat, Serving};
 pub use routes::{control_router, router};

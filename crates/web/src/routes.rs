@@ -216,6 +216,12 @@ routes! {
     put "/api/v1/bundles/trust" Api TrustPin Instance api::bundles::pin;
     get "/api/v1/catalogue" Api CatalogueRead Instance api::bundles::catalogue;
     get "/api/v1/audit" Api AuditRead Instance api::pool::audit;
+
+    get "/api/v1/update" Api ServerStatus Instance api::update::show;
+    post "/api/v1/update/hold" Api ServerDrain Instance api::update::hold;
+    delete "/api/v1/update/hold" Api ServerDrain Instance api::update::let_go;
+    post "/api/v1/update/self-test" Api ServerCheck Instance api::update::self_test;
+    post "/api/v1/update/events" Api UpdateRecord Instance api::update::record;
 }
 
 /// First halves of addresses that are the server's own, so that no owner can be called so.

@@ -46,7 +46,7 @@ pub(crate) fn run(
         Some(path) => path,
         None => dist::build(root, "release")?,
     };
-    let image = image::ensure(root)?;
+    let image = image::ensure(root, Some(&binary))?;
     let mut stage = Stage::set_up(root, &binary, &image)?;
     let mut rows = Vec::new();
     for (name, measure) in MEASURES {

@@ -33,7 +33,7 @@ pub(crate) fn run(root: &Path, exit: bool, binary: Option<PathBuf>) -> Result<()
         Some(path) => path,
         None => dist::build(root, "release")?,
     };
-    let image = image::ensure(root)?;
+    let image = image::ensure(root, Some(&binary))?;
     let mut stage = Stage::set_up(root, &binary, &image)?;
     stage.green_red_green()?;
     let seconds = watch.elapsed().as_secs();

@@ -41,7 +41,7 @@ pub(crate) fn run(root: &Path, suites: &[String], binary: Option<PathBuf>) -> Re
         Some(path) => path,
         None => dist::build(root, "release")?,
     };
-    let image = image::ensure(root)?;
+    let image = image::ensure(root, Some(&binary))?;
     let disks = disks::Disks::ensure(root, &suites)?;
     for suite in suites {
         let watch = Stopwatch::start();

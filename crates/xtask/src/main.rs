@@ -5,7 +5,7 @@ mod demo;
 mod dist;
 mod hosts;
 mod image;
-mod oci;
+mod mirror;
 mod shell;
 mod suite;
 mod tidy;
@@ -81,7 +81,7 @@ fn run() -> anyhow::Result<()> {
         Task::Test => suite::run_all(&root),
         Task::Tidy => tidy::run(&root),
         Task::Dist => dist::run_task(&root),
-        Task::Image => image::ensure(&root).map(drop),
+        Task::Image => image::ensure(&root, None).map(drop),
         Task::Demo { exit, binary } => demo::run(&root, exit, binary),
         Task::Hosts { suites, binary } => hosts::run(&root, &suites, binary),
         Task::Bench {

@@ -33,7 +33,7 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
             .args(["--", "-D", "warnings"]))
     })?;
     if is_root() {
-        image::ensure(root)?;
+        image::ensure(root, None)?;
     }
     say("tests: unit, integration and end-to-end, under nextest");
     nextest(root)

@@ -56,6 +56,11 @@ pub(crate) const TESTS: &[Tool] = &[
     ),
     tool("minisign", "minisign", "checks signatures beside us"),
     tool("bsdtar", "libarchive-tools", "reads volumes beside us"),
+    tool(
+        "openssl",
+        "openssl",
+        "checks signatures where no minisign is",
+    ),
     tool("curl", "curl", "talks to the server as a stranger would"),
     tool("skopeo", "skopeo", "copies images from the appliance"),
     tool("podman", "podman", "pulls images from the appliance"),

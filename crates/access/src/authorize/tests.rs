@@ -80,6 +80,7 @@ const TABLE: &str = "
     server.status           ------+ ------ + -- +
     server.check            ------- ------ - -- +
     server.drain            ------- ------ - -- +
+    update.record           ------- ------ - -- +
 ";
 
 struct Cast {

@@ -48,8 +48,9 @@ fn oci(w: &Oci, head: &Head) -> Checked {
     if let Some(wrong) = w.labels.iter().find(|l| !label(l)) {
         return fail("labels", format!("{wrong:?} is no label"));
     }
-    if w.file.is_some() && w.debian.is_some() {
-        return fail("file", "give one of `file` and `debian`, not both");
+    let given = [w.file.is_some(), w.debian.is_some(), w.from.is_some()];
+    if given.iter().filter(|g| **g).count() > 1 {
+        return fail("name", "give at most one of `file`, `from` and `debian`");
     }
     let Some(debian) = &w.debian else {
         return Ok(());

@@ -37,13 +37,14 @@ const IMAGE_TYPES: [&str; 2] = [
 ];
 
 pub(super) fn resolve(want: &Oci, means: &Means<'_>) -> Result<Pin, SourceError> {
-    let session = Session::open(&want.name)?;
+    let from = place(want);
+    let session = Session::open(from)?;
     let mut pin = Pin::default();
     for tag in &want.tags {
-        means.watch.begin(&format!("fetch {}:{tag}", want.name));
+        means.watch.begin(&format!("fetch {from}:{tag}"));
         let packed = session.image(&session.named(tag)?, means)?;
         let source = Origin {
-            uri: format!("registry:{}:{tag}", want.name),
+            uri: format!("registry:{from}:{tag}"),
             checked: "digest of the manifest".to_owned(),
         };
         let mut alone = want.clone();
@@ -59,9 +60,14 @@ pub(super) fn resolve(want: &Oci, means: &Means<'_>) -> Result<Pin, SourceError>
     Ok(pin)
 }
 
+/// Where the registry has it.
+fn place(want: &Oci) -> &str {
+    want.from.as_deref().unwrap_or(&want.name)
+}
+
 /// Fetches the images of `pin` again, by digest.
 pub(super) fn fetch(want: &Oci, pin: &Pin, means: &Means<'_>) -> Result<(), SourceError> {
-    let session = Session::open(&want.name)?;
+    let session = Session::open(place(want))?;
     for item in &pin.items {
         if let Item::Oci(image) = item {
             means

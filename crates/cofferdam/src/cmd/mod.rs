@@ -10,6 +10,7 @@ mod runs;
 mod serve;
 mod tls;
 mod try_run;
+mod update;
 mod workflow;
 
 use std::future::Future;
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Doctor => checks::doctor(&global),
         Verb::Inspect => checks::inspect(&global),
         Verb::Fsck => checks::fsck(&global),
+        Verb::Update(verb) => update::run(&global, verb),
         Verb::Completions { shell } => {
             clap_complete::generate(
                 shell,

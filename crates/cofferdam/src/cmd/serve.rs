@@ -14,7 +14,7 @@ use runner::receipt::RunnerIdentity;
 use sandbox::{Launcher, LauncherConfig, StartError};
 use store::StoreOptions;
 use tokio::signal::unix::{SignalKind, signal};
-use web::{App, AppParts, JobDoor, WebConfig, WebLimits};
+use web::{App, AppParts, JobDoor, ProgramFacts, WebConfig, WebLimits};
 
 use crate::cli::{Global, Serve};
 use crate::config::Config;
@@ -22,13 +22,17 @@ use crate::facilities::Host;
 use crate::notify::Manager;
 use crate::privileges::drop_privileges;
 use crate::site::Site;
-use crate::{housekeeping, identity, intake, output, supplying, tls, upkeep};
+use crate::{housekeeping, identity, intake, output, program, supplying, tls, update, upkeep};
 
 /// How long running jobs may take to end after a request to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
     init_tracing();
+    start(global, args).inspect_err(|error| update::say_why(&global.data, error))
+}
+
+fn start(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
     if args.own_session {
         rustix::process::setsid().context("cannot leave the terminal's session")?;
     }
@@ -43,6 +47,7 @@ pub(super) fn run(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
         format!("cannot listen on {address}; is another program using it? --listen takes another")
     })?;
     let sha256 = identity::hash_in_background();
+    let on_trial = update::at_start();
     // The launcher keeps root's powers, this process gives them up; both before any thread of
     // tokio starts.
     let launching = match &args.launcher {
@@ -55,7 +60,8 @@ pub(super) fn run(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
     let options = StoreOptions {
         skip_fsync: args.lose_data_on_power_cut,
     };
-    let site = Site::open(data, options)?;
+    let before = on_trial.as_ref().map(|trial| &trial.before);
+    let site = Site::open_after(data, options, before)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -118,6 +124,7 @@ async fn serve(
     sha256: JoinHandle<String>,
     args: &Serve,
 ) -> anyhow::Result<()> {
+    let sha256 = sha256.join().unwrap_or_default();
     let bound = listener
         .local_addr()
         .context("cannot tell the bound address")?;
@@ -133,6 +140,18 @@ async fn serve(
         layers: OnceLock::new(),
         trouble: launching.launcher.as_ref().err().cloned(),
         name: site.name.clone(),
+        program: ProgramFacts {
+            version: program::this().version.to_owned(),
+            sha256: sha256.clone(),
+            pid: std::process::id(),
+            address: bound.to_string(),
+            any_port: args.listen.unwrap_or(site.config.web.listen).port() == 0,
+            secure: secure.is_some(),
+        },
+        health: update::Health {
+            store: site.store.clone(),
+            auditor: site.auditor.clone(),
+        },
     });
     let launcher = launching.launcher;
     let authority = secure
@@ -298,6 +317,7 @@ fn settle(site: &Site, app: &App) -> anyhow::Result<()> {
         .store
         .write(|tx| queue::recover(tx, now, &site.auditor, &|_| false))
         .context("cannot settle the jobs of the last run")?;
+    update::tell_the_end(site)?;
     for fence in &jobs.lost {
         let reason = "the appliance was restarted while this job ran";
         if let Err(error) = site.logs.seal(fence.job, fence.attempt, now, reason) {
@@ -322,7 +342,7 @@ fn start_pool(
     app: &App,
     public_url: &str,
     launcher: Arc<Launcher>,
-    sha256: JoinHandle<String>,
+    sha256: String,
     host: &Arc<Host>,
 ) -> anyhow::Result<Arc<Pool>> {
     let executor = Arc::new(Embedded::new(launcher));
@@ -352,8 +372,8 @@ fn start_pool(
     let door = JobDoor::new(app.clone(), tokio::runtime::Handle::current());
     let identity = RunnerIdentity {
         name: site.name.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        binary_sha256: sha256.join().unwrap_or_default(),
+        version: program::this().version.to_owned(),
+        binary_sha256: sha256,
         labels: Vec::new(),
     };
     let pool = Arc::new(
@@ -415,7 +435,7 @@ impl Stop {
     }
 }
 
-fn init_tracing() {
+pub(super) fn init_tracing() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("COFFERDAM_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let format = tracing_subscriber::fmt()

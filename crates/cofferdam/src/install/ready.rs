@@ -8,7 +8,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use vocab::{Clock, Entropy, Stopwatch};
 
-use crate::client::Client;
+use crate::client::{Client, empty};
 use crate::cmd::admin::rows_of;
 
 /// How long an appliance may take to get ready; slow hosts take seconds.
@@ -21,13 +21,19 @@ pub(crate) fn wait(data: &Path) -> anyhow::Result<()> {
     let watch = Stopwatch::start();
     let runtime = runtime()?;
     loop {
-        let asked: anyhow::Result<Value> = runtime.block_on(client.get("/readyz"));
+        let asked = runtime.block_on(client.send(Method::GET, "/readyz", None, empty()));
         match asked {
-            Ok(_) => return Ok(()),
+            Ok(answer) if answer.status().is_success() => return Ok(()),
+            Ok(answer) if watch.elapsed() > PATIENCE => {
+                bail!(
+                    "it did not get ready within two minutes: {}",
+                    answer.status()
+                );
+            }
             Err(error) if watch.elapsed() > PATIENCE => {
                 return Err(error.context("it did not get ready within two minutes"));
             }
-            Err(_) => Clock::sleep(BREATH),
+            Ok(_) | Err(_) => Clock::sleep(BREATH),
         }
     }
 }

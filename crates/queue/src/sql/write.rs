@@ -53,15 +53,18 @@ pub(crate) fn insert_plan(
     problems: &str,
     workflow: Option<&str>,
 ) -> Result<()> {
-    db.prepare_cached("INSERT INTO run_plan VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute(params![
-            run.0,
-            new.github.to_string(),
-            new.inputs.to_string(),
-            new.vars.to_string(),
-            problems,
-            workflow
-        ])?;
+    db.prepare_cached(
+        "INSERT INTO run_plan (run, github, inputs, vars, problems, workflow)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        run.0,
+        new.github.to_string(),
+        new.inputs.to_string(),
+        new.vars.to_string(),
+        problems,
+        workflow
+    ])?;
     Ok(())
 }
 

@@ -63,7 +63,8 @@ pub(crate) fn insert_root(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO root_statement VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO root_statement (number, body, signatures, accepted_ms)
+         VALUES (?1, ?2, ?3, ?4)",
         params![number(which), body, signatures, now_ms],
     )?;
     Ok(())
@@ -96,7 +97,7 @@ pub(crate) fn floors(db: &Db) -> Result<BTreeMap<String, Floor>, StoreError> {
 
 pub(crate) fn set_floor(db: &Db, product: &str, channel: &str, seq: u64) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO channel_floor VALUES (?1, ?2, ?3)
+        "INSERT INTO channel_floor (product, channel, seq) VALUES (?1, ?2, ?3)
          ON CONFLICT (product, channel) DO UPDATE SET seq = ?3",
         params![product, channel, number(seq)],
     )?;

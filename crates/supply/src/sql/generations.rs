@@ -105,8 +105,10 @@ pub(crate) fn insert_item(
         Item::File(i) | Item::Doc(i) => &i.name,
         Item::Selfupdate(i) => &i.arch,
     };
-    db.prepare_cached("INSERT INTO item VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![generation.0, item.key(), item.kind(), name, body])?;
+    db.prepare_cached(
+        "INSERT INTO item (generation, key, kind, name, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![generation.0, item.key(), item.kind(), name, body])?;
     Ok(())
 }
 
@@ -116,12 +118,15 @@ pub(crate) fn insert_blob(
     digest: &Digest,
     size_bytes: u64,
 ) -> Result<(), StoreError> {
-    db.prepare_cached("INSERT OR IGNORE INTO generation_blob VALUES (?1, ?2, ?3)")?
-        .execute(params![
-            generation.0,
-            digest.to_string(),
-            i64::try_from(size_bytes).unwrap_or(i64::MAX)
-        ])?;
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO generation_blob (generation, digest, size_bytes)
+         VALUES (?1, ?2, ?3)",
+    )?
+    .execute(params![
+        generation.0,
+        digest.to_string(),
+        i64::try_from(size_bytes).unwrap_or(i64::MAX)
+    ])?;
     Ok(())
 }
 
@@ -134,6 +139,42 @@ pub(crate) fn activate(db: &Db, generation: GenerationId) -> Result<(), StoreErr
     Ok(())
 }
 
+/// The bundle of a generation in words, the digest of its manifest, and the generation's epoch.
+pub(crate) fn origin(
+    db: &Db,
+    generation: GenerationId,
+) -> Result<(String, String, u64), StoreError> {
+    Ok(db.query_row(
+        "SELECT b.product || ' ' || b.channel || ' ' || b.seq, b.manifest, g.epoch
+         FROM generation g JOIN bundle b ON b.id = g.bundle WHERE g.id = ?1",
+        [generation.0],
+        |row| {
+            let epoch: i64 = row.get(2)?;
+            Ok((row.get(0)?, row.get(1)?, u64::try_from(epoch).unwrap_or(0)))
+        },
+    )?)
+}
+
+pub(crate) fn epoch(db: &Db) -> Result<u64, StoreError> {
+    let epoch: i64 = db.query_row("SELECT epoch FROM supply_head", [], |row| row.get(0))?;
+    Ok(u64::try_from(epoch).unwrap_or(0))
+}
+
+pub(crate) fn smallest_blob(
+    db: &Db,
+    generation: GenerationId,
+) -> Result<Option<Digest>, StoreError> {
+    let text: Option<String> = db
+        .query_row(
+            "SELECT digest FROM generation_blob WHERE generation = ?1
+             ORDER BY size_bytes, digest LIMIT 1",
+            [generation.0],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(text.and_then(|text| text.parse().ok()))
+}
+
 pub(crate) fn want(
     db: &Db,
     kind: &str,
@@ -143,7 +184,8 @@ pub(crate) fn want(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO want SELECT ?1, ?2, ?6, ?3, ?4, ?4
+        "INSERT INTO want (kind, name, asks, first_job, first_ms, last_ms)
+         SELECT ?1, ?2, ?6, ?3, ?4, ?4
          WHERE (SELECT count(*) FROM want) < ?5
             OR EXISTS (SELECT 1 FROM want WHERE kind = ?1 AND name = ?2)
          ON CONFLICT (kind, name) DO UPDATE SET asks = asks + ?6, last_ms = ?4",
@@ -213,7 +255,7 @@ pub(crate) fn note_unpack_failure(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO unpack_failure VALUES (?1, ?2, ?3)
+        "INSERT INTO unpack_failure (digest, reason, failed_ms) VALUES (?1, ?2, ?3)
          ON CONFLICT (digest) DO UPDATE SET reason = ?2, failed_ms = ?3",
         params![image.to_string(), reason, now_ms],
     )?;

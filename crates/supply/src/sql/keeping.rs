@@ -69,7 +69,7 @@ pub(crate) fn note_damage(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO damaged VALUES (?1, ?2, ?3)
+        "INSERT INTO damaged (digest, found, found_ms) VALUES (?1, ?2, ?3)
          ON CONFLICT (digest) DO UPDATE SET found = ?2",
         params![blob.to_string(), found.as_str(), now_ms],
     )?;

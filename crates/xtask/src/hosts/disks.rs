@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-use crate::image::sources_for;
+use crate::mirror::sources_for;
 use crate::shell::{part, run, say};
 
 /// Raised when this file makes another disk of the same recipe.
@@ -36,15 +36,20 @@ const LEAVE_OUT: [&str; 3] = [
 /// A root shell on the second console, for the test to type in.
 const SHELL_UNIT: &str = "[Unit]\n\
     Description=A root shell on the second console\n\
-    After=multi-user.target\n\
+    Wants=dev-hvc0.device\n\
+    After=dev-hvc0.device\n\
+    StartLimitIntervalSec=0\n\
     [Service]\n\
-    ExecStart=/bin/bash -c 'stty -echo; echo; echo @@ready; exec /bin/bash --noprofile --norc'\n\
+    Type=idle\n\
+    Restart=always\n\
+    RestartSec=1\n\
+    ExecStart=/bin/bash -c 'stty -echo; echo; echo @@ready; exec env PS1= PS2= /bin/bash --noprofile --norc'\n\
     StandardInput=tty\n\
     StandardOutput=tty\n\
     StandardError=tty\n\
     TTYPath=/dev/hvc0\n\
     TTYReset=yes\n\
-    Environment=PS1= PS2= TERM=dumb HOME=/root\n\
+    Environment=TERM=dumb HOME=/root\n\
     Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
     SendSIGHUP=yes\n\
     TimeoutStopSec=5\n\

@@ -28,7 +28,11 @@ const APART: &[(&str, &[&str])] = &[
     ("sandbox", &["vocab"]),
     ("testkit", &["vocab"]),
     ("xtask", &["vocab", "testkit"]),
-    ("stories", &["vocab", "testkit", "bundle"]),
+    // Other builds of the program, and what no import has brought yet.
+    (
+        "stories",
+        &["vocab", "testkit", "cofferdam", "bundle", "store", "supply"],
+    ),
 ];
 
 /// Who may see the crates that stand apart.

@@ -75,6 +75,17 @@ pub(crate) fn check(path: &Path, text: &str) -> Vec<String> {
             "{shown}:1: the first line must be a `//!` header: its one job"
         ));
     }
+    let home = path.to_string_lossy();
+    if rust && (home.ends_with("/src/sql.rs") || home.contains("/src/sql/")) {
+        for (number, line) in (1..).zip(shipped_lines(text)) {
+            if names_no_columns(line) {
+                findings.push(format!(
+                    "{shown}:{number}: an insert names its columns, so that it goes on working \
+                     when a later version adds one"
+                ));
+            }
+        }
+    }
     if rust && !is_sql_home(path) {
         for (number, line) in (1..).zip(shipped_lines(text)) {
             if is_sql(line) {
@@ -111,6 +122,18 @@ fn is_sql(line: &str) -> bool {
             .any(|start| piece.starts_with(&start.to_uppercase()))
             || (piece.starts_with("UPDATE ") && piece.contains(" SET "))
     })
+}
+
+/// Whether an insert takes the columns as they come.
+fn names_no_columns(line: &str) -> bool {
+    let Some((_, rest)) = line.split_once("INTO ") else {
+        return false;
+    };
+    let mut words = rest.split_whitespace();
+    words.next();
+    words
+        .next()
+        .is_some_and(|word| word.starts_with("VALUES") || word.starts_with("SELECT"))
 }
 
 fn is_sql_home(path: &Path) -> bool {
@@ -191,6 +214,16 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("crates/queue/src/lease.rs:2"));
         assert!(check(Path::new("crates/queue/src/sql.rs"), text).is_empty());
+    }
+
+    #[test]
+    fn an_insert_without_its_columns_is_found() {
+        let text = "//! Queries.
+fn f() { db.run(\"INSERT INTO a VALUES (1)\"); }\n\
+                    fn g() { db.run(\"INSERT INTO a (b) VALUES (1)\"); }\n";
+        let found = check(Path::new("crates/queue/src/sql.rs"), text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("crates/queue/src/sql.rs:2"));
     }
 
     #[test]

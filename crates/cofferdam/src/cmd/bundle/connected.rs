@@ -1,6 +1,5 @@
 //! The connected side: lock a recipe, build its bundle, plan the next one.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,7 +19,7 @@ use super::keys;
 use super::progress::Progress;
 use crate::cli::{self, Connected, Global};
 use crate::output;
-use crate::site::MIGRATIONS;
+use crate::program;
 
 pub(super) fn run(global: &Global, verb: Connected) -> anyhow::Result<ExitCode> {
     match verb {
@@ -34,11 +33,7 @@ pub(super) fn run(global: &Global, verb: Connected) -> anyhow::Result<ExitCode> 
 
 /// What this program says of itself to the builder.
 fn about() -> anyhow::Result<ExitCode> {
-    let schema: BTreeMap<&str, usize> = MIGRATIONS
-        .iter()
-        .map(|m| (m.owner, m.files.len()))
-        .collect();
-    let version = env!("CARGO_PKG_VERSION");
+    let (version, schema) = (program::this().version, program::this().schema());
     output::line(&json!({ "version": version, "schema": schema }).to_string());
     Ok(ExitCode::SUCCESS)
 }

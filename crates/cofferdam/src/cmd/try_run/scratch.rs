@@ -15,7 +15,7 @@ use workflow::GithubContext;
 use super::choose::{Chosen, Tree};
 use crate::cli::Try;
 use crate::local;
-use crate::site::MIGRATIONS;
+use crate::program;
 
 /// The one repo of a try.
 const REPO: RepoId = RepoId(1);
@@ -34,7 +34,7 @@ impl Scratch {
     pub(super) fn open(dir: &Path) -> anyhow::Result<Self> {
         // Nothing in here outlives the command, so nothing need survive a power cut.
         let options = StoreOptions { skip_fsync: true };
-        let store = Arc::new(Store::open(dir, &MIGRATIONS, options)?);
+        let store = Arc::new(Store::open(dir, program::this().migrations, options)?);
         let origin = Origin {
             host: "try".to_owned(),
             boot: String::new(),
