@@ -136,3 +136,55 @@ fn a_stick_is_verified_with_no_appliance_by_the_fingerprint_on_the_paper() -> Re
     assert!(String::from_utf8_lossy(&deep.stderr).contains("E_HASH"));
     Ok(())
 }
+
+#[test]
+fn a_killed_appliance_takes_the_same_import_up_where_it_was() -> Result {
+    let mut site = Site::serving()?;
+    let stick = Stick::new(&site.folder.path().join("stick"))?;
+    let big: Vec<Vec<u8>> = (0..24).map(|n| noise(n, 1 << 20)).collect();
+    let names: Vec<String> = (0..24).map(|n| format!("f{n:02}")).collect();
+    let files: Vec<(&str, &[u8])> = names
+        .iter()
+        .zip(&big)
+        .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+        .collect();
+    let dir = stick.bundle(Stick::draft(1), &files)?;
+    let mount = site.folder.path().join("media");
+    std::fs::create_dir(&mount)?;
+    let medium = testkit::fickle::Fickle::mount(&mount, &dir)?;
+    let place = mount.to_str().ok_or("the path is no text")?.to_owned();
+    site.appliance
+        .ok(&["bundle", "trust", &stick.fingerprint()])?;
+    let whole: u64 = 24 << 20;
+    for killed in 1..=3_u64 {
+        medium.hold_after(medium.served() + whole / 5);
+        let mut importing = site.appliance.command(&["bundle", "import", &place]);
+        importing.stderr(std::process::Stdio::null());
+        let mut importing = testkit::program::Program::start(&mut importing)?;
+        medium.wait_held();
+        let busy = site.appliance.run(&["bundle", "import", &place])?;
+        assert_eq!(busy.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&busy.stderr).contains("E_BUSY"));
+        // A read that waits for the medium keeps a killed process; once it is answered, it is gone.
+        site.appliance.server()?.signal(rustix::process::Signal::KILL)?;
+        medium.release();
+        site.appliance.crash()?;
+        importing.kill()?;
+        site.appliance.start()?;
+        let history = site.appliance.json(&["bundle", "history"])?;
+        assert_eq!(
+            history["unfinished"][0]["state"], "staging",
+            "round {killed}: {history:#}"
+        );
+        assert_eq!(history["generations"], serde_json::json!([]));
+    }
+    let done = site.appliance.json(&["bundle", "import", &place])?;
+    assert_eq!(done["generation"], 1, "{done:#}");
+    let again = medium.served().saturating_sub(whole);
+    assert!(again < 20 << 20, "{again} bytes were read again");
+    let kinds = told(&site)?;
+    assert_eq!(kinds.iter().filter(|k| *k == "bundle.resumed").count(), 3);
+    site.appliance.stop()?;
+    site.appliance.ok(&["fsck"])?;
+    Ok(())
+}

@@ -5,6 +5,7 @@
 //! was; a generation becomes active in the one transaction that says so in the audit log, after
 //! every blob of it is durable. Source: docs/bundle-format.md, "Import".
 
+mod begun;
 mod catalogue;
 mod commit;
 mod deep;
