@@ -113,6 +113,11 @@ pub(crate) fn run(global: &Global, args: &Install) -> anyhow::Result<ExitCode> {
         true => None,
         false => steps.run("first administrator", || ready::administrator(&plan.data))?,
     };
+    if let (Some(bundle), Some(from), false) = (&bundle, &args.from, args.no_start) {
+        steps.run("import", || {
+            ready::import(&plan.data, from, &bundle.fingerprint)
+        })?;
+    }
     let told = finish(&plan, bundle.as_ref(), password.as_deref())?;
     if global.json {
         output::json(&json!({ "steps": steps.done, "installed": told }));

@@ -11,6 +11,8 @@ use vocab::{Clock, Digest};
 /// A bundle that may be installed from.
 pub(crate) struct Cleared {
     pub(crate) verified: Verified,
+    /// What was typed from the paper.
+    pub(crate) fingerprint: Digest,
     /// Whether it holds this very program.
     pub(crate) holds_program: bool,
 }
@@ -58,6 +60,7 @@ pub(crate) fn clear(
         );
     }
     Ok(Cleared {
+        fingerprint: *fingerprint,
         holds_program: !programs.is_empty(),
         verified,
     })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use hyper::Method;
 use serde_json::{Value, json};
-use vocab::{Clock, Entropy, Stopwatch};
+use vocab::{Clock, Digest, Entropy, Stopwatch};
 
 use crate::client::{Client, empty};
 use crate::cmd::admin::rows_of;
@@ -58,6 +58,46 @@ pub(crate) fn administrator(data: &Path) -> anyhow::Result<(Option<String>, Stri
         bail!("{error:#}; make one with `cofferdam user create NAME --admin`");
     }
     Ok((Some(password), "admin".to_owned()))
+}
+
+const TRUST: &str = "/api/v1/bundles/trust";
+const IMPORT: &str = "/api/v1/bundles/import";
+
+/// Pins the root that `fingerprint` names and imports the bundle at `from`, whole.
+pub(crate) fn import(
+    data: &Path,
+    from: &Path,
+    fingerprint: &Digest,
+) -> anyhow::Result<((), String)> {
+    let client = Client::control(data);
+    let path = std::path::absolute(from)?;
+    let path = path.to_str().context("the path of the medium is no text")?;
+    let done: Value = runtime()?.block_on(async {
+        let pin = json!({ "fingerprint": fingerprint.hex() });
+        client.call::<Value>(Method::PUT, TRUST, Some(pin)).await?;
+        let body = json!({ "path": path, "quorum_override": false });
+        let mut now: Value = client.call(Method::POST, IMPORT, Some(body)).await?;
+        while now["phase"] != "done" && now["phase"] != "failed" {
+            let seen = now["version"].as_u64().unwrap_or_default();
+            now = client.get(&format!("{IMPORT}?seen={seen}")).await?;
+        }
+        anyhow::Ok(now)
+    })?;
+    if done["phase"] == "failed" {
+        bail!(
+            "{}: {}; then install again, or `cofferdam bundle import`",
+            done["code"].as_str().unwrap_or("E_IMPORT"),
+            done["error"].as_str().unwrap_or_default()
+        );
+    }
+    let said = match done["generation"].as_i64() {
+        Some(generation) => format!(
+            "generation {generation}, {} MiB read",
+            done["bytes"]["done"].as_u64().unwrap_or_default() >> 20
+        ),
+        None => "active already".to_owned(),
+    };
+    Ok(((), said))
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
