@@ -3,6 +3,8 @@
 //! A reader names the generation it works in; nothing here falls through to another. What is
 //! asked for and not there is noted for the need slip.
 
+use std::collections::BTreeMap;
+
 use bundle::{Item, Manifest};
 use serde::Serialize;
 use store::{Db, StoreError, Tx};
@@ -65,6 +67,19 @@ pub fn items_named(
 /// All items of one kind in `generation`, by key.
 pub fn items_of(db: &Db, generation: GenerationId, kind: &str) -> Result<Vec<Item>, StoreError> {
     sql::items_of(db, generation, kind)
+}
+
+/// Every blob that `generation` needs, with its size.
+pub fn blobs(db: &Db, generation: GenerationId) -> Result<Vec<(Digest, u64)>, StoreError> {
+    crate::sql::bundles::generation_blobs(db, generation)
+}
+
+/// By key of each item of `generation`: the oldest kept generation that has the very same item.
+pub fn since(
+    db: &Db,
+    generation: GenerationId,
+) -> Result<BTreeMap<String, GenerationId>, StoreError> {
+    sql::since(db, generation)
 }
 
 /// Whether some item of `generation` needs this blob: only then may it be served by digest.

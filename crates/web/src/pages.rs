@@ -1,8 +1,19 @@
 //! Pages: each handler reads, builds a view and renders it.
 
 pub(crate) mod account;
+mod bundle_about;
+mod bundle_changes;
+pub(crate) mod bundle_import;
+pub(crate) mod bundle_look;
+mod bundle_media;
+pub(crate) mod bundle_one;
+pub(crate) mod bundle_upkeep;
+pub(crate) mod bundles;
+pub(crate) mod catalogue;
+mod catalogue_items;
 pub(crate) mod code;
 pub(crate) mod commits;
+pub(crate) mod keys;
 pub(crate) mod log_view;
 pub(crate) mod pool;
 pub(crate) mod repos;
@@ -10,6 +21,7 @@ pub(crate) mod run;
 mod run_parts;
 pub(crate) mod runs;
 pub(crate) mod settings;
+mod wants;
 
 use askama::Template;
 use axum::http::header;
@@ -38,9 +50,54 @@ pub(crate) fn see(path: &str) -> Response {
 
 /// What stands around the content of a page. `here` is the place in the bar that it belongs to.
 pub(crate) async fn frame(ctx: &Ctx, title: &str, here: &str) -> Result<Frame, Fault> {
-    let newest = ctx.app.read(|db| Ok(supply::newest_import_ms(db)?)).await?;
-    let seal = seal(&ctx.app, newest);
-    Ok(frame_of(ctx.shown_name(), seal, title, here))
+    let principal = ctx.principal.clone();
+    let (supply, sees) = ctx
+        .app
+        .read(move |db| {
+            let may = |action| {
+                access::authorize(db, &principal, action, &access::Resource::Instance).is_ok()
+            };
+            let sees = Sees {
+                catalogue: may(access::Action::CatalogueRead),
+                bundles: may(access::Action::BundleRead),
+            };
+            Ok((Supply::look(db)?, sees))
+        })
+        .await?;
+    let seal = seal(&ctx.app, &supply, sees);
+    let mut frame = frame_of(ctx.shown_name(), seal, title, here);
+    let place = |name: &str, href: &str| Link::new(name, href).here(name == here);
+    if sees.catalogue {
+        frame.places.push(place("Catalogue", "/catalogue"));
+    }
+    if sees.bundles {
+        frame.places.push(place("Bundles", "/bundles"));
+    }
+    Ok(frame)
+}
+
+/// What a reader may open.
+#[derive(Clone, Copy)]
+struct Sees {
+    catalogue: bool,
+    bundles: bool,
+}
+
+/// How old the supply is, as the bar says it.
+struct Supply {
+    generation: Option<i64>,
+    bundle: Option<supply::bundles::Row>,
+    newest_image_ms: Option<i64>,
+}
+
+impl Supply {
+    fn look(db: &store::Db) -> Result<Self, Fault> {
+        Ok(Self {
+            generation: supply::generation::active(db)?.map(|id| id.0),
+            bundle: supply::bundles::active(db)?,
+            newest_image_ms: supply::newest_import_ms(db)?,
+        })
+    }
 }
 
 /// The same from what is known already.
@@ -66,28 +123,58 @@ pub(crate) fn frame_of(user: Option<String>, seal: Seal, title: &str, here: &str
 pub(crate) fn plain_seal() -> Seal {
     Seal {
         what: "no way out".to_owned(),
-        age: None,
         title: SEALED.to_owned(),
+        ..Seal::default()
     }
 }
 
 const SEALED: &str = "No part of this appliance reaches beyond its own network.";
 
-fn seal(app: &App, newest_import_ms: Option<i64>) -> Seal {
-    match newest_import_ms {
+fn seal(app: &App, supply: &Supply, sees: Sees) -> Seal {
+    let now = app.clock.now();
+    let href = match sees {
+        Sees { bundles: true, .. } => Some("/bundles"),
+        Sees {
+            catalogue: true, ..
+        } => Some("/catalogue"),
+        Sees { .. } => None,
+    };
+    if let (Some(generation), Some(bundle)) = (supply.generation, &supply.bundle) {
+        return Seal {
+            what: format!("generation {generation},"),
+            age: Some(age_in_days(&bundle.created, now)),
+            title: format!(
+                "{SEALED} What is served is {} {} {}, locked on {}.",
+                bundle.product, bundle.channel, bundle.seq, bundle.created
+            ),
+            href,
+        };
+    }
+    match supply.newest_image_ms {
         None => Seal {
             what: "nothing imported yet".to_owned(),
             age: None,
             title: SEALED.to_owned(),
+            href,
         },
         Some(ms) => {
-            let when = words::when(ms, app.clock.now());
+            let when = words::when(ms, now);
             Seal {
                 what: "last image import".to_owned(),
                 age: Some(when.relative),
                 title: format!("{SEALED} The newest image was imported {}.", when.full),
+                href,
             }
         }
+    }
+}
+
+/// `6 days old`, from the day on which something was locked.
+pub(crate) fn age_in_days(day: &str, now: std::time::SystemTime) -> String {
+    match words::days_since(day, now) {
+        Some(1) => "1 day old".to_owned(),
+        Some(days) if days > 1 => format!("{days} days old"),
+        _ => "of today".to_owned(),
     }
 }
 

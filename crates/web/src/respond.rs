@@ -225,6 +225,7 @@ fn page(fault: &Fault, incident: Option<String>) -> Response {
         title: title.to_owned(),
         text: sentence(&fault.error),
         todo: fault.what_to_do.as_deref().map(sentence),
+        code: fault.code,
         incident,
         sign_in: fault.user.is_none() && fault.status != StatusCode::INTERNAL_SERVER_ERROR,
     };

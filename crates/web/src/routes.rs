@@ -122,6 +122,24 @@ routes! {
     get "/queue" Page QueueRead Instance pages::pool::queue;
     get "/runners" Page RunnerRead Instance pages::pool::runners;
 
+    get "/catalogue" Page CatalogueRead Instance pages::catalogue::page;
+    get "/catalogue/documents/{*name}" Page CatalogueRead Instance pages::catalogue::document;
+    get "/bundles" Page BundleRead Instance pages::bundles::page;
+    get "/bundles/look" Page BundleRead Instance pages::bundle_look::page;
+    get "/bundles/import" Page BundleRead Instance pages::bundle_import::page;
+    post "/bundles/import" Page BundleImport Instance pages::bundle_import::begin;
+    post "/bundles/import/cancel" Page BundleImport Instance pages::bundle_import::cancel;
+    get "/bundles/undo" Page BundleUndo Instance pages::bundle_upkeep::ask_undo;
+    post "/bundles/undo" Page BundleUndo Instance pages::bundle_upkeep::undo;
+    get "/bundles/collect" Page BundleCollect Instance pages::bundle_upkeep::ask_collect;
+    post "/bundles/collect" Page BundleCollect Instance pages::bundle_upkeep::collect;
+    post "/bundles/scrub" Page BundleScrub Instance pages::bundle_upkeep::scrub;
+    post "/bundles/scrub/stop" Page BundleScrub Instance pages::bundle_upkeep::stop_scrub;
+    post "/bundles/have" Page SlipExport Instance pages::bundle_upkeep::have;
+    post "/bundles/need" Page SlipExport Instance pages::bundle_upkeep::need;
+    get "/bundles/{id}" Page BundleRead Instance pages::bundle_one::page;
+    get "/keys" Page BundleRead Instance pages::keys::page;
+
     get "/{owner}/{repo}" Page RepoRead Repo pages::code::home;
     get "/{owner}/{repo}/tree/{*rest}" Page RepoRead Repo pages::code::tree;
     get "/{owner}/{repo}/blob/{*rest}" Page RepoRead Repo pages::code::blob;
@@ -225,13 +243,16 @@ routes! {
 }
 
 /// First halves of addresses that are the server's own, so that no owner can be called so.
-pub(crate) const RESERVED: [&str; 18] = [
+pub(crate) const RESERVED: [&str; 21] = [
     "actions",
     "api",
     "assets",
+    "bundles",
+    "catalogue",
     "docs",
     "files",
     "healthz",
+    "keys",
     "metrics",
     "new",
     "queue",

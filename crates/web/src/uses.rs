@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use access::Principal;
 use forge::Repo;
 use git::ReadError;
 use supply::bundles::WorkflowUse;
@@ -34,6 +35,17 @@ pub(crate) fn of_all_repos(app: &App) -> Result<Vec<WorkflowUse>, Fault> {
         }
     }
     Ok(found.into_iter().collect())
+}
+
+/// The same, for whoever may see the names of all repos; nothing for others. Blocking.
+pub(crate) fn shown_to(app: &App, reader: &Principal) -> Result<Vec<WorkflowUse>, Fault> {
+    let sight = app
+        .store
+        .read(|db| access::sight(db, reader).map_err(Fault::internal))?;
+    match sight {
+        Sight::Everything => of_all_repos(app),
+        _ => Ok(Vec::new()),
+    }
 }
 
 fn of_repo(app: &App, repo: &Repo, found: &mut BTreeSet<WorkflowUse>) -> Result<(), String> {

@@ -1,5 +1,8 @@
 //! What templates show: plain values, decided on before.
 
+pub(crate) mod bundles;
+pub(crate) mod catalogue;
+
 use askama::Template;
 
 use crate::words::When;
@@ -22,6 +25,8 @@ pub(crate) struct Seal {
     pub(crate) what: String,
     pub(crate) age: Option<String>,
     pub(crate) title: String,
+    /// Where more is told, for those who may read it.
+    pub(crate) href: Option<&'static str>,
 }
 
 /// A sentence above the content.
@@ -97,6 +102,7 @@ pub(crate) struct Problem {
     pub(crate) title: String,
     pub(crate) text: String,
     pub(crate) todo: Option<String>,
+    pub(crate) code: Option<&'static str>,
     pub(crate) incident: Option<String>,
     pub(crate) sign_in: bool,
 }

@@ -101,9 +101,66 @@ pub(crate) fn count(n: u64, one: &str) -> String {
     format!("{grouped} {one}{s}")
 }
 
+/// Whole days from `day`, `YYYY-MM-DD`, to `now`: negative when it is still to come.
+pub(crate) fn days_since(day: &str, now: SystemTime) -> Option<i32> {
+    let day: jiff::civil::Date = day.parse().ok()?;
+    let today = jiff::Timestamp::from_millisecond(unix_ms(now))
+        .ok()?
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .date();
+    Some((today - day).get_days())
+}
+
+/// The text with everything written out that steers a terminal or turns the reading direction:
+/// for names that come from a medium or from a job.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let steers = c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if steers {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// The first digits of a digest or a commit; other values as they are, cut when long.
+pub(crate) fn short(value: &str) -> String {
+    let hex = value.strip_prefix("sha256:").unwrap_or(value);
+    if hex.len() >= 40 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return hex[..12].to_owned();
+    }
+    let shown = plain(value);
+    if shown.chars().count() <= 60 {
+        return shown;
+    }
+    shown.chars().take(57).chain("…".chars()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_or_turns_the_direction_is_written_out() {
+        assert_eq!(
+            plain("a\u{1b}[31mred\u{202e}txt\nnext\u{2066}é"),
+            "a\\u{1b}[31mred\\u{202e}txt\\u{a}next\\u{2066}é"
+        );
+        assert_eq!(short(&format!("sha256:{}", "ab".repeat(32))), "abababababab");
+        assert_eq!(short("3.12.7"), "3.12.7");
+    }
+
+    #[test]
+    fn days_are_counted_by_the_calendar() {
+        let now = vocab::from_unix_ms(1_795_472_245_000);
+        assert_eq!(days_since("2026-11-20", now), Some(3));
+        assert_eq!(days_since("2027-11-23", now), Some(-365));
+        assert_eq!(days_since("soon", now), None);
+    }
 
     #[test]
     fn spans_sizes_and_counts_carry_their_units() {

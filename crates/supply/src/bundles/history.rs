@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use audit::{Entry as AuditEntry, Kind, Who};
-use bundle::Refusal;
+use bundle::{Manifest, Refusal};
 use serde::Serialize;
-use store::{Db, StoreError};
+use store::{Db, Store, StoreError};
+use vocab::Digest;
 
 use super::diff::{Diff, between};
 use super::intake::Intake;
-use super::{BundleError, floors};
+use super::{BundleError, floors, gc};
 use crate::sql::bundles::{self as sql, BundleRow, GenerationRow};
 use crate::{GenerationId, generation};
 
@@ -17,6 +18,8 @@ use crate::{GenerationId, generation};
 pub type Entry = GenerationRow;
 /// An import that has not ended.
 pub type Unfinished = BundleRow;
+/// A bundle as it is written down here.
+pub type Row = BundleRow;
 
 /// Every generation, newest first.
 pub fn history(db: &Db) -> Result<Vec<Entry>, StoreError> {
@@ -26,6 +29,22 @@ pub fn history(db: &Db) -> Result<Vec<Entry>, StoreError> {
 /// Imports that began and did not end, newest first.
 pub fn unfinished(db: &Db) -> Result<Vec<Unfinished>, StoreError> {
     sql::unfinished(db)
+}
+
+/// The bundle whose generation is active.
+pub fn active(db: &Db) -> Result<Option<Row>, StoreError> {
+    sql::active_bundle(db)
+}
+
+/// The bundle of that row, whatever became of it.
+pub fn row(db: &Db, id: i64) -> Result<Option<Row>, StoreError> {
+    sql::bundle_row_of(db, id)
+}
+
+/// The manifest of a bundle that was written down here; `None` once it was collected.
+#[must_use]
+pub fn kept_manifest(store: &Store, digest: &Digest) -> Option<Manifest> {
+    gc::read_manifest(store, digest).ok()
 }
 
 /// What an undo did, or would do.

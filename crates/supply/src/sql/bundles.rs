@@ -225,6 +225,15 @@ pub(crate) fn bundle_of(db: &Db, manifest: &Digest) -> Result<Option<BundleRow>,
         .optional()?)
 }
 
+/// The bundle of that row.
+pub(crate) fn bundle_row_of(db: &Db, id: i64) -> Result<Option<BundleRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM bundle b WHERE b.id = ?1");
+    Ok(db
+        .prepare_cached(&sql)?
+        .query_row([id], bundle_row)
+        .optional()?)
+}
+
 /// Bundles whose import began and did not end, newest first.
 pub(crate) fn unfinished(db: &Db) -> Result<Vec<BundleRow>, StoreError> {
     let sql = format!(

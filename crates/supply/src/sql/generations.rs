@@ -1,5 +1,7 @@
 //! Queries on generations, items and wants.
 
+use std::collections::BTreeMap;
+
 use bundle::Item;
 use rusqlite::{OptionalExtension, params};
 use store::{Db, StoreError};
@@ -60,6 +62,23 @@ pub(crate) fn items_of(
         "SELECT body FROM item WHERE generation = ?1 AND kind = ?2 ORDER BY key",
         params![generation.0, kind],
     )
+}
+
+/// By key: the oldest kept generation that has the same item.
+pub(crate) fn since(
+    db: &Db,
+    generation: GenerationId,
+) -> Result<BTreeMap<String, GenerationId>, StoreError> {
+    let mut found = db.prepare_cached(
+        "SELECT i.key, min(o.generation) FROM item i
+         CROSS JOIN generation g CROSS JOIN item o
+         ON o.generation = g.id AND o.key = i.key AND o.body = i.body
+         WHERE i.generation = ?1 GROUP BY i.key",
+    )?;
+    let rows = found.query_map([generation.0], |row| {
+        Ok((row.get(0)?, GenerationId(row.get(1)?)))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(crate) fn has_blob(

@@ -4,6 +4,7 @@
 //! places below the settings' media folders, and learns nothing about others.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Via;
@@ -16,8 +17,8 @@ use bundle::root::Root;
 use bundle::{Judged, Verified};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use supply::bundles::{self, BundleError, Plan};
-use vocab::{Digest, Sight};
+use supply::bundles::{self, BundleError, Plan, Progress};
+use vocab::Digest;
 
 use super::bad_json;
 use crate::fault::Fault;
@@ -62,11 +63,18 @@ pub(crate) struct Place {
 /// The place, if whoever asks may have it read.
 fn allowed(ctx: &Ctx, body: Body<Place>) -> Result<Place, Fault> {
     let Json(mut place) = body.map_err(|e| bad_json(&e))?;
-    if !place.path.is_absolute() {
-        return Err(Fault::bad("the path of a medium is not absolute"));
+    place.path = medium(ctx, &place.path)?;
+    Ok(place)
+}
+
+/// The path of a medium, if whoever asks may have it read.
+pub(crate) fn medium(ctx: &Ctx, path: &Path) -> Result<PathBuf, Fault> {
+    if !path.is_absolute() {
+        return Err(Fault::bad("the path of a medium is not absolute")
+            .todo("begin it with a slash, such as /media/stick"));
     }
     if ctx.who.via == Via::Control {
-        return Ok(place);
+        return Ok(path.to_owned());
     }
     let media = &ctx.app.config.media;
     let outside = || {
@@ -83,11 +91,11 @@ fn allowed(ctx: &Ctx, body: Body<Place>) -> Result<Place, Fault> {
             .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
     };
     let below = |path: &Path| media.iter().any(|folder| path.starts_with(folder));
-    if !plain(&place.path) || !below(&place.path) {
+    if !plain(path) || !below(path) {
         return Err(outside());
     }
     // A link on the medium may lead out of it; what is not there is told like what is elsewhere.
-    let real = place.path.canonicalize().map_err(|_| outside())?;
+    let real = path.canonicalize().map_err(|_| outside())?;
     let inside = media
         .iter()
         .filter_map(|folder| folder.canonicalize().ok())
@@ -95,8 +103,7 @@ fn allowed(ctx: &Ctx, body: Body<Place>) -> Result<Place, Fault> {
     if !inside {
         return Err(outside());
     }
-    place.path = real;
-    Ok(place)
+    Ok(real)
 }
 
 fn verified_json(verified: &Verified) -> Value {
@@ -200,17 +207,27 @@ pub(crate) async fn diff(ctx: Ctx, body: Body<Place>) -> Result<Json<Value>, Fau
 /// `POST /api/v1/bundles/import`: verifies, then reads in the background.
 pub(crate) async fn import(ctx: Ctx, body: Body<Place>) -> Result<Response, Fault> {
     let place = allowed(&ctx, body)?;
+    let progress = begin(&ctx, place.path, place.quorum_override).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!(progress.snapshot()))).into_response())
+}
+
+/// Verifies the medium and goes on in the background.
+pub(crate) async fn begin(
+    ctx: &Ctx,
+    path: PathBuf,
+    quorum_override: bool,
+) -> Result<Arc<Progress>, Fault> {
     let (intake, who) = (ctx.app.intake.clone(), ctx.who.clone());
     let begun = ctx
         .app
-        .off(move || Ok(intake.begin(&place.path, &who, place.quorum_override)?))
+        .off(move || Ok(intake.begin(&path, &who, quorum_override)?))
         .await?;
     let progress = begun.progress();
     tokio::task::spawn_blocking(move || {
         // How it ended is in the progress, which outlives this task.
         drop(begun.run());
     });
-    Ok((StatusCode::ACCEPTED, Json(json!(progress.snapshot()))).into_response())
+    Ok(progress)
 }
 
 #[derive(Deserialize)]
@@ -235,13 +252,17 @@ pub(crate) async fn progress(ctx: Ctx, Query(query): Query<Seen>) -> Result<Json
 
 /// `DELETE /api/v1/bundles/import`: asks that it end; what was read is kept.
 pub(crate) async fn cancel(ctx: Ctx) -> Result<Json<Value>, Fault> {
+    let progress = end_import(&ctx)?;
+    Ok(Json(json!(progress.snapshot())))
+}
+
+/// Asks the import that runs to end.
+pub(crate) fn end_import(ctx: &Ctx) -> Result<Arc<Progress>, Fault> {
     let progress = ctx.app.intake.current();
     let running = progress.filter(|p| !p.snapshot().ended());
-    let Some(progress) = running else {
-        return Err(Fault::conflict("no import runs now"));
-    };
+    let progress = running.ok_or_else(|| Fault::conflict("no import runs now"))?;
     progress.cancel();
-    Ok(Json(json!(progress.snapshot())))
+    Ok(progress)
 }
 
 /// Whether to do it, or only to say what it would do.
@@ -284,6 +305,12 @@ pub(crate) async fn history(ctx: Ctx) -> Result<Json<Value>, Fault> {
 
 /// `POST /api/v1/bundles/scrub`: reads every blob again, in the background.
 pub(crate) async fn scrub(ctx: Ctx) -> Result<Response, Fault> {
+    let progress = begin_scrub(&ctx)?;
+    Ok((StatusCode::ACCEPTED, Json(json!(progress.snapshot()))).into_response())
+}
+
+/// Begins to read every blob again, in the background.
+pub(crate) fn begin_scrub(ctx: &Ctx) -> Result<Arc<Progress>, Fault> {
     let begun = ctx.app.intake.begin_scrub(&ctx.who)?;
     let progress = begun.progress();
     tokio::task::spawn_blocking(move || {
@@ -291,7 +318,7 @@ pub(crate) async fn scrub(ctx: Ctx) -> Result<Response, Fault> {
             tracing::warn!(error = crate::push::chain(&error), "a scrub ended early");
         }
     });
-    Ok((StatusCode::ACCEPTED, Json(json!(progress.snapshot()))).into_response())
+    Ok(progress)
 }
 
 /// `GET /api/v1/bundles/scrub?seen=`: how far the last scrub came, and the one that runs.
@@ -401,15 +428,7 @@ pub(crate) async fn catalogue(ctx: Ctx) -> Result<Json<Value>, Fault> {
     let app = ctx.app.clone();
     let principal = ctx.principal.clone();
     let work = move || {
-        // Names of repos are shown to those who may see them all.
-        let sight = app
-            .store
-            .read(|db| access::sight(db, &principal).map_err(Fault::internal))?;
-        let uses = if sight == Sight::Everything {
-            uses::of_all_repos(&app)?
-        } else {
-            Vec::new()
-        };
+        let uses = uses::shown_to(&app, &principal)?;
         Ok(app.store.read(|db| {
             let listed = bundles::catalogue(db, &uses)?;
             let wants = supply::generation::wants(db)?;

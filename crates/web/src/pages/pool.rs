@@ -66,12 +66,31 @@ pub(crate) async fn rows(ctx: &Ctx) -> Result<Vec<QueueRow>, Fault> {
 
 /// Repos and runs looked up once each.
 #[derive(Default)]
-struct Known {
+pub(super) struct Known {
     repos: HashMap<RepoId, Option<Repo>>,
     runs: HashMap<RunId, Option<RunRow>>,
 }
 
 impl Known {
+    /// The job's page, if its runs may be seen.
+    pub(super) fn job(
+        &mut self,
+        db: &Db,
+        reader: &Principal,
+        id: vocab::JobId,
+    ) -> Result<Option<Link>, Fault> {
+        let Some(job) = queue::job(db, id).map_err(Fault::internal)? else {
+            return Ok(None);
+        };
+        let repo = self.repo(db, reader, job.repo)?;
+        let run = self.run(db, job.run)?;
+        Ok(repo.zip(run).map(|(repo, run)| {
+            let page = push::run_path(&repo, run.number.get());
+            let name = format!("{} #{} · {}", repo.path, run.number.get(), job.name);
+            Link::new(name, format!("{page}/jobs/{id}"))
+        }))
+    }
+
     /// The repo, if its runs may be seen.
     fn repo(&mut self, db: &Db, reader: &Principal, id: RepoId) -> Result<Option<Repo>, Fault> {
         if let Some(known) = self.repos.get(&id) {

@@ -269,7 +269,7 @@ fn normal(name: &str) -> Option<String> {
 
 /// The version in a file's name: the second part of a wheel's, what follows the project's name
 /// in another's.
-fn version(filename: &str, project: &str) -> Option<String> {
+pub(crate) fn version(filename: &str, project: &str) -> Option<String> {
     if let Some(wheel) = filename.strip_suffix(".whl") {
         return wheel.split('-').nth(1).map(str::to_owned);
     }
