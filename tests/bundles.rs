@@ -166,7 +166,9 @@ fn a_killed_appliance_takes_the_same_import_up_where_it_was() -> Result {
         assert_eq!(busy.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&busy.stderr).contains("E_BUSY"));
         // A read that waits for the medium keeps a killed process; once it is answered, it is gone.
-        site.appliance.server()?.signal(rustix::process::Signal::KILL)?;
+        site.appliance
+            .server()?
+            .signal(rustix::process::Signal::KILL)?;
         medium.release();
         site.appliance.crash()?;
         importing.kill()?;
