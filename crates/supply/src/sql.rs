@@ -223,13 +223,5 @@ pub(crate) fn needed(db: &Db) -> Result<(Vec<Digest>, Vec<Digest>), StoreError> 
         blobs.push(digest(row, 0)?);
         blobs.push(digest(row, 1)?);
     }
-    let mut carried = db.prepare(
-        "SELECT digest FROM generation_blob
-         UNION SELECT manifest FROM bundle WHERE state = 'committed'",
-    )?;
-    let mut rows = carried.query([])?;
-    while let Some(row) = rows.next()? {
-        blobs.push(digest(row, 0)?);
-    }
     Ok((blobs, diff_ids))
 }
