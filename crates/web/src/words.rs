@@ -150,7 +150,10 @@ mod tests {
             plain("a\u{1b}[31mred\u{202e}txt\nnext\u{2066}é"),
             "a\\u{1b}[31mred\\u{202e}txt\\u{a}next\\u{2066}é"
         );
-        assert_eq!(short(&format!("sha256:{}", "ab".repeat(32))), "abababababab");
+        assert_eq!(
+            short(&format!("sha256:{}", "ab".repeat(32))),
+            "abababababab"
+        );
         assert_eq!(short("3.12.7"), "3.12.7");
     }
 

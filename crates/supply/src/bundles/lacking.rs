@@ -26,7 +26,9 @@ fn answers(item: &Item, want: &Want) -> bool {
                 || name == format!("{}@{}", oci.name, oci.digest)
         }
         Item::Action(action) => {
-            let (path, at) = name.split_once('@').map_or((name, None), |(p, r)| (p, Some(r)));
+            let (path, at) = name
+                .split_once('@')
+                .map_or((name, None), |(p, r)| (p, Some(r)));
             // `owner/name/sub/folder@v1` is an action inside of `owner/name`.
             let inside = path.get(..action.name.len()).is_some_and(|start| {
                 start.eq_ignore_ascii_case(&action.name)

@@ -32,7 +32,9 @@ pub use error::BundleError;
 pub(crate) use floors::Floor;
 pub use gc::Collected;
 pub(crate) use gc::needed;
-pub use history::{Entry, Row, Undone, Unfinished, active, history, kept_manifest, row, unfinished};
+pub use history::{
+    Entry, Row, Undone, Unfinished, active, history, kept_manifest, row, unfinished,
+};
 pub use intake::{About, AfterCommit, Begun, Intake, Pins, Plan};
 pub use lacking::still_wanted;
 pub use progress::{Bytes, Phase, Progress, Snapshot, Summary};

@@ -47,10 +47,7 @@ pub(crate) async fn page(ctx: Ctx, Query(which): Query<Which>) -> Result<Respons
 }
 
 /// The generation that the import made active, as a link with what it has.
-fn active(
-    db: &store::Db,
-    shown: &Snapshot,
-) -> Result<Option<(Link, Vec<Row>)>, Fault> {
+fn active(db: &store::Db, shown: &Snapshot) -> Result<Option<(Link, Vec<Row>)>, Fault> {
     let Some(generation) = shown.generation else {
         return Ok(None);
     };
@@ -105,7 +102,11 @@ fn view(
         }),
         again: (failed && !medium.is_empty())
             .then(|| format!("/bundles/look?medium={}", href::value(medium))),
-        notices: shown.notices.iter().map(|text| words::plain(text)).collect(),
+        notices: shown
+            .notices
+            .iter()
+            .map(|text| words::plain(text))
+            .collect(),
         active,
         summary: summary.unwrap_or_default(),
     }
@@ -126,7 +127,10 @@ fn state_of(shown: &Snapshot) -> State {
 fn percent(shown: &Snapshot) -> String {
     match shown.bytes.total {
         0 => String::new(),
-        total => format!("{} %", u128::from(shown.bytes.done) * 100 / u128::from(total)),
+        total => format!(
+            "{} %",
+            u128::from(shown.bytes.done) * 100 / u128::from(total)
+        ),
     }
 }
 
@@ -166,7 +170,10 @@ fn phases(shown: &Snapshot) -> Vec<PhaseLine> {
         (Phase::Verifying, "Signatures and rules"),
         (Phase::Staging, "Reading into the store, hashed as it comes"),
         (Phase::Checking, "Everything is there; the switch"),
-        (Phase::Unpacking, "Images are unpacked, so that jobs can start"),
+        (
+            Phase::Unpacking,
+            "Images are unpacked, so that jobs can start",
+        ),
     ]
     .into_iter()
     .map(|(phase, name)| PhaseLine {

@@ -131,8 +131,8 @@ fn verdict(
         }
         Err(error) => (REFUSED, Some(about::refused(error)?), None),
     };
-    let can_override = why.as_ref().is_some_and(|why| why.code == "E_EXPIRED")
-        && !verified.override_by.is_empty();
+    let can_override =
+        why.as_ref().is_some_and(|why| why.code == "E_EXPIRED") && !verified.override_by.is_empty();
     let shown = Verdict {
         name: format!("{} {} {}", manifest.product, manifest.channel, manifest.seq),
         state,
@@ -168,7 +168,10 @@ fn signed(verified: &Verified) -> Vec<Row> {
     rows.push(Row::new(
         "root statement",
         if new > 0 {
-            format!("{number}, with {} new", words::count(new as u64, "statement"))
+            format!(
+                "{number}, with {} new",
+                words::count(new as u64, "statement")
+            )
         } else {
             number.to_string()
         },
@@ -205,7 +208,10 @@ fn facts(plan: &Plan) -> Vec<Row> {
                 words::count(plan.missing_blobs, "blob")
             ),
         ),
-        Row::new("unpacked", format!("{} more", words::size(plan.unpack_bytes))),
+        Row::new(
+            "unpacked",
+            format!("{} more", words::size(plan.unpack_bytes)),
+        ),
         Row::new("free here", words::size(plan.free_bytes)),
         Row::new("time", time),
     ];
@@ -222,7 +228,9 @@ pub(super) fn same(place: &std::path::Path, manifest: &str) -> Result<(), Fault>
     if looked == Some(sealed.digest()) {
         return Ok(());
     }
-    Err(Fault::conflict("the medium holds another bundle than the one that was looked at")
-        .todo(sentence("look at it again before it is imported"))
-        .code("E_CHANGED"))
+    Err(
+        Fault::conflict("the medium holds another bundle than the one that was looked at")
+            .todo(sentence("look at it again before it is imported"))
+            .code("E_CHANGED"),
+    )
 }

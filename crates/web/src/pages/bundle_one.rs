@@ -81,7 +81,10 @@ fn facts(row: &BundleRow, manifest: Option<&Manifest>, now: std::time::SystemTim
         Row::new("root statement", row.root.to_string()),
         Row::new("size", words::size(row.size_bytes)),
         Row::new("were lacking here", words::size(row.missing_bytes)),
-        Row::new("seen first", format!("{}, {}", seen.absolute, seen.relative)),
+        Row::new(
+            "seen first",
+            format!("{}, {}", seen.absolute, seen.relative),
+        ),
     ];
     if let Some(manifest) = manifest {
         rows.push(Row::new("for", manifest.arch.join(", ")));

@@ -54,7 +54,9 @@ pub(crate) async fn page(ctx: Ctx) -> Result<Response, Fault> {
                     teach: history.is_empty().then(|| teach(pinned, &folders)),
                     media,
                     folders: folders.join(", "),
-                    can_undo: history.iter().any(|entry| entry.active && entry.parent.is_some()),
+                    can_undo: history
+                        .iter()
+                        .any(|entry| entry.active && entry.parent.is_some()),
                     history: history
                         .iter()
                         .take(SHOWN)
@@ -124,7 +126,8 @@ fn teach(pinned: bool, folders: &[String]) -> Teach {
     let place = folders.first().map_or("/media", String::as_str);
     let mut commands = String::new();
     if !pinned {
-        commands.push_str("cofferdam bundle trust FINGERPRINT    # 64 digits, typed from the paper\n");
+        commands
+            .push_str("cofferdam bundle trust FINGERPRINT    # 64 digits, typed from the paper\n");
     }
     commands.push_str(&format!(
         "cofferdam bundle verify {place}/STICK    # who signed it, what it would bring\n\
@@ -173,7 +176,11 @@ fn upkeep(db: &Db, scrub: Option<Snapshot>, now: SystemTime) -> Result<Upkeep, F
             .or(last.started_ms)
             .map(|ms| words::when(ms, now)),
         damaged_count: words::count(damaged.len() as u64, "blob"),
-        damaged: damaged.iter().take(NAMED).map(ToString::to_string).collect(),
+        damaged: damaged
+            .iter()
+            .take(NAMED)
+            .map(ToString::to_string)
+            .collect(),
         scrub: scrub.map(|shown| Live {
             version: shown.version,
             done: shown.bytes.done,

@@ -50,10 +50,10 @@ pub(crate) async fn page(ctx: Ctx, Query(which): Query<Which>) -> Result<Respons
             let uses = uses::shown_to(&app, &principal)?;
             app.store.read(|db| {
                 let instance = access::Resource::Instance;
-                let may =
-                    |action| access::authorize(db, &principal, action, &instance).is_ok();
+                let may = |action| access::authorize(db, &principal, action, &instance).is_ok();
                 let active = supply::generation::active(db)?;
-                let around = Around::look(db, &app, active, &uses, may(access::Action::BundleRead))?;
+                let around =
+                    Around::look(db, &app, active, &uses, may(access::Action::BundleRead))?;
                 let query = which.q.trim().to_lowercase();
                 let mut found = Vec::new();
                 for kind in KINDS {
@@ -76,8 +76,10 @@ pub(crate) async fn page(ctx: Ctx, Query(which): Query<Which>) -> Result<Respons
                     .map(|(of, things)| shelf(&app, of, things, kind, &which.q, around.shows_uses))
                     .collect();
                 let empty = (total == 0 && query.is_empty()).then(|| teach(&around));
-                let nothing = (empty.is_none() && shelves.is_empty() && kind != WANTED)
-                    .then(|| "Nothing here has that in its name, its origin or its files.".to_owned());
+                let nothing =
+                    (empty.is_none() && shelves.is_empty() && kind != WANTED).then(|| {
+                        "Nothing here has that in its name, its origin or its files.".to_owned()
+                    });
                 let shows_wants = kind.is_empty() || kind == WANTED;
                 render(&Catalogue {
                     frame,
@@ -109,7 +111,10 @@ fn things(
         Some(active) => supply::generation::items_of(db, active, kind)?,
         None => Vec::new(),
     };
-    let mut found: Vec<Thing> = carried.iter().map(|item| items::thing(item, around)).collect();
+    let mut found: Vec<Thing> = carried
+        .iter()
+        .map(|item| items::thing(item, around))
+        .collect();
     if kind == "oci" {
         found.extend(items::by_hand(&carried, around));
     }
@@ -118,9 +123,10 @@ fn things(
 }
 
 fn under(db: &Db, now: std::time::SystemTime) -> Result<Vec<Row>, Fault> {
-    let (Some(active), Some(bundle)) =
-        (supply::generation::active(db)?, supply::bundles::active(db)?)
-    else {
+    let (Some(active), Some(bundle)) = (
+        supply::generation::active(db)?,
+        supply::bundles::active(db)?,
+    ) else {
         return Ok(Vec::new());
     };
     Ok(vec![
@@ -228,9 +234,9 @@ pub(crate) async fn document(ctx: Ctx, Path(named): Path<Named>) -> Result<Respo
             let is_markdown = [".md", ".markdown"]
                 .iter()
                 .any(|end| doc.name.to_lowercase().ends_with(end));
-            let note = read.is_none().then(|| {
-                "It is no text, larger than is shown here, or damaged.".to_owned()
-            });
+            let note = read
+                .is_none()
+                .then(|| "It is no text, larger than is shown here, or damaged.".to_owned());
             let (html, text) = match read {
                 Some(text) if is_markdown && text.len() <= markdown::MAX_BYTES => {
                     (Some(markdown::render(&text, None)), None)

@@ -13,8 +13,8 @@ use super::bundle_changes::{item_name, use_line};
 use crate::fault::Fault;
 use crate::registry::pypi;
 use crate::state::App;
-use crate::view::bundles::UseLine;
 use crate::view::Link;
+use crate::view::bundles::UseLine;
 use crate::view::catalogue::{Part, Thing};
 use crate::{href, words};
 
@@ -181,7 +181,11 @@ pub(super) fn thing(item: &Item, around: &Around) -> Thing {
             shown.parts_title = folded(shown.parts.len(), "file");
         }
         Item::Toolcache(tool) => {
-            shown.name = format!("{} {}", words::plain(&tool.name), words::plain(&tool.version));
+            shown.name = format!(
+                "{} {}",
+                words::plain(&tool.name),
+                words::plain(&tool.version)
+            );
             shown.sub = words::plain(&tool.arch);
             shown.parts = vec![part("", &tool.d.to_string())];
         }
