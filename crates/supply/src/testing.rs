@@ -1,5 +1,9 @@
 //! Generations put in by hand, for tests of what serves them: no bundle, no signature.
 
+mod stick;
+
+pub use stick::{Load, Stick};
+
 use std::sync::Arc;
 
 use audit::Auditor;

@@ -5,6 +5,7 @@ mod guarded;
 mod pushed;
 mod recovered;
 mod seen;
+mod shelved;
 mod streamed;
 mod supplied;
 
@@ -64,7 +65,7 @@ impl Answer {
     }
 }
 
-fn open(dir: &Path, clock: &Clock) -> App {
+fn open(dir: &Path, clock: &Clock, change: impl FnOnce(&mut WebConfig)) -> App {
     let migrations = [
         audit::MIGRATIONS,
         access::MIGRATIONS,
@@ -88,6 +89,12 @@ fn open(dir: &Path, clock: &Clock) -> App {
     };
     let store = Arc::new(store);
     let auditor = Auditor::new(clock.clone(), entropy.clone(), origin);
+    let mut config = WebConfig {
+        public_url: "http://forge.lab".into(),
+        session_length: Duration::from_secs(3600),
+        ..WebConfig::default()
+    };
+    change(&mut config);
     App::new(AppParts {
         intake: supply::testing::intake(&store, &auditor),
         store,
@@ -101,19 +108,20 @@ fn open(dir: &Path, clock: &Clock) -> App {
         entropy,
         durability: git::Durability::Full,
         facilities: Arc::new(NoFacilities),
-        config: WebConfig {
-            public_url: "http://forge.lab".into(),
-            session_length: Duration::from_secs(3600),
-            ..WebConfig::default()
-        },
+        config,
     })
 }
 
 impl Site {
     pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With other settings.
+    pub(crate) fn with(change: impl FnOnce(&mut WebConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::scripted(from_unix_ms(1_795_472_245_000));
-        let app = open(dir.path(), &clock);
+        let app = open(dir.path(), &clock, change);
         Self { dir, app, clock }
     }
 
@@ -121,7 +129,7 @@ impl Site {
     pub(crate) fn killed(self) -> Self {
         let Self { dir, app, clock } = self;
         drop(app);
-        let app = open(dir.path(), &clock);
+        let app = open(dir.path(), &clock, |_| {});
         Self { dir, app, clock }
     }
 

@@ -86,7 +86,7 @@ pub(crate) async fn page(ctx: Ctx, Query(which): Query<Which>) -> Result<Respons
                     under: under(db, now)?,
                     tabs,
                     kind,
-                    query: which.q.clone(),
+                    query: words::plain(&which.q),
                     shelves,
                     empty,
                     nothing,

@@ -2,6 +2,8 @@
 //!
 //! Prints the address, then a line for each page. User `dev`, password `cofferdam demo`.
 
+mod stock;
+
 use std::error::Error;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -101,8 +103,11 @@ async fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = format!("http://{}", listener.local_addr()?);
-    let app = open(dir.path(), &address)?;
+    let media = dir.path().join("media");
+    std::fs::create_dir(&media)?;
+    let app = open(dir.path(), &address, &media)?;
     seed(&app, dir.path())?;
+    stock::stock(&app, &media)?;
     println!("{address}");
     std::io::stdout().flush()?;
     let shutdown = async {
@@ -113,7 +118,7 @@ async fn main() -> Result<()> {
     Ok(web::serve(listener, app, shutdown).await?)
 }
 
-fn open(dir: &Path, address: &str) -> Result<App> {
+fn open(dir: &Path, address: &str, media: &Path) -> Result<App> {
     let migrations = [
         audit::MIGRATIONS,
         access::MIGRATIONS,
@@ -143,6 +148,7 @@ fn open(dir: &Path, address: &str) -> Result<App> {
         facilities: Arc::new(Invented),
         config: WebConfig {
             public_url: address.to_owned(),
+            media: vec![media.to_owned()],
             ..WebConfig::default()
         },
     }))
@@ -199,7 +205,7 @@ fn seed(app: &App, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-const WORKFLOW: &str = "name: CI\non: [push, workflow_dispatch]\njobs:\n  lint:\n    runs-on: ubuntu-latest\n    steps: [{run: ruff check}]\n  test:\n    needs: lint\n    strategy: {matrix: {python: ['3.11', '3.12', '3.13']}}\n    runs-on: ubuntu-latest\n    steps:\n      - uses: actions/checkout@v4\n      - run: python -m unittest\n  report:\n    needs: test\n    if: always()\n    runs-on: [self-hosted, gpu]\n    steps: [{run: echo done}]\n";
+const WORKFLOW: &str = "name: CI\non: [push, workflow_dispatch]\njobs:\n  lint:\n    runs-on: ubuntu-latest\n    steps: [{run: ruff check}]\n  test:\n    needs: lint\n    strategy: {matrix: {python: ['3.11', '3.12', '3.13']}}\n    runs-on: ubuntu-latest\n    steps:\n      - uses: actions/checkout@v4\n      - uses: actions/setup-node@v4\n        with: {node-version: '18'}\n      - run: python -m unittest\n  report:\n    needs: test\n    if: always()\n    runs-on: [self-hosted, gpu]\n    steps: [{run: echo done}]\n";
 
 fn history(dir: &Path, repo: &Repo) -> Result<Vec<String>> {
     let tree = dir.join("tree");
