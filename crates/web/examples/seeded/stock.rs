@@ -210,7 +210,7 @@ pub(super) fn stock(app: &App, media: &Path) -> Result<()> {
     for (at, word) in big.chunks_exact_mut(8).enumerate() {
         word.copy_from_slice(&at.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
     }
-    let _ = stick.bundle(43, after(&big));
+    drop(stick.bundle(43, after(&big)));
     let now_ms = vocab::unix_ms(app.clock.now());
     let job = Some(vocab::JobId(3));
     for (kind, name, asks) in [
