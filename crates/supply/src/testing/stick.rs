@@ -1,6 +1,6 @@
 //! A connected side in small: two release keys that must both sign, and media with any items.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -108,7 +108,9 @@ impl Stick {
         let dir = self.dir.join(format!("lab-stable-{seq:06}"));
         fs::create_dir_all(&dir).expect("a test's disk takes a folder");
         let mut blobs = BTreeMap::new();
-        for (digest, bytes) in &load.blobs {
+        // What no item needs has no place in a bundle.
+        let needed: BTreeSet<Digest> = load.items.iter().flat_map(Item::blobs).collect();
+        for (digest, bytes) in load.blobs.iter().filter(|(d, _)| needed.contains(d)) {
             let (_, size, chunks) = measure(&bytes[..]).expect("memory is readable");
             let media = "application/octet-stream".to_owned();
             let about = Content {

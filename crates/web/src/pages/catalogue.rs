@@ -132,7 +132,7 @@ fn under(db: &Db, now: std::time::SystemTime) -> Result<Vec<Row>, Fault> {
     Ok(vec![
         Row::new("generation", active.0.to_string()),
         Row::new("from", about::name(&bundle)),
-        Row::new("locked", age_in_days(&bundle.created, now)),
+        Row::new("content", age_in_days(&bundle.created, now)),
     ])
 }
 
