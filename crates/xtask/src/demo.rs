@@ -37,7 +37,9 @@ pub(crate) fn run(root: &Path, exit: bool, binary: Option<PathBuf>) -> Result<()
     let watch = Stopwatch::start();
     tools::ensure(tools::DEMO)?;
     let binary = match binary {
-        Some(path) => path,
+        Some(path) => path
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", path.display()))?,
         None => dist::build(root, "release")?,
     };
     let folder = root.join("target/demo");

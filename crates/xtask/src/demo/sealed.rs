@@ -84,10 +84,14 @@ impl Sealed {
         forget_network()
     }
 
-    /// `program` in the host's network.
+    /// `program` in the host's network, and nothing else of it changed: `ip netns exec` would hide
+    /// the control groups, in which jobs are held.
     pub(crate) fn inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", NETWORK]).arg(program);
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{NETWORK}"))
+            .arg("--")
+            .arg(program);
         command
     }
 
@@ -105,7 +109,10 @@ impl Sealed {
 
     /// Runs `cofferdam WORDS`; its standard output, or an error with all it said.
     pub(crate) fn ok(&self, words: &[&str]) -> Result<String> {
-        let output = self.command(words).output().context("cannot start ip")?;
+        let output = self
+            .command(words)
+            .output()
+            .context("cannot start nsenter")?;
         if !output.status.success() {
             bail!(
                 "cofferdam {} ended with {}: {}",
