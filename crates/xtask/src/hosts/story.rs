@@ -155,9 +155,9 @@ impl Story {
         println!("{}", done.text);
         self.guest
             .ok("systemctl is-active cofferdam cofferdam-launcher")?;
-        let who = self.guest.ok("ps -o user=,args= -C cofferdam")?;
+        let who = self.guest.ok("ps -ww -o user:20=,args= -C cofferdam")?;
         let serving = who.lines().find(|line| line.contains(" serve "));
-        if !serving.is_some_and(|line| line.starts_with("cofferda")) {
+        if !serving.is_some_and(|line| line.starts_with("cofferdam ")) {
             bail!("the appliance does not run as its own user:\n{who}");
         }
         // What the first administrator's page needs, as a person would note it down.
