@@ -39,6 +39,8 @@ pub(super) struct Watch<'a> {
     lack: String,
     passed: bool,
     tested: Option<Stopwatch>,
+    /// What the last self-test did not like: it says more than a look that came after it.
+    failed: String,
     legacy: Arc<Legacy>,
 }
 
@@ -68,6 +70,7 @@ impl<'a> Watch<'a> {
             lack: "it never answered".to_owned(),
             passed: false,
             tested: None,
+            failed: String::new(),
             legacy: legacy.unwrap_or_default(),
         }
     }
@@ -104,10 +107,10 @@ impl<'a> Watch<'a> {
                 Err(reason) => Verdict::Unhealthy(reason),
             };
         }
-        let lack = if self.lack.is_empty() {
-            "it was not tested"
-        } else {
-            &self.lack
+        let lack = match (self.failed.as_str(), self.lack.as_str()) {
+            ("", "") => "it was not tested",
+            ("", lack) => lack,
+            (failed, _) => failed,
         };
         Verdict::Unhealthy(format!("not healthy after {} s: {lack}", length.as_secs()))
     }
@@ -197,9 +200,13 @@ impl<'a> Watch<'a> {
                 let after_ms = self.since.elapsed().as_millis();
                 tracing::info!(%after_ms, "the new program passed its self-test");
                 self.passed = true;
+                self.failed.clear();
                 Look::Good
             }
-            Err(error) => Look::Lacks(format!("{error:#}")),
+            Err(error) => {
+                self.failed = format!("{error:#}");
+                Look::Lacks(self.failed.clone())
+            }
         }
     }
 
