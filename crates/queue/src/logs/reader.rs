@@ -121,12 +121,14 @@ impl Logs {
     }
 }
 
-/// The empty chunk at the end of a log, `None` when the file ends within a line.
-fn at_end(file: &mut File, size_bytes: u64) -> io::Result<Option<Chunk>> {
+/// The empty chunk at the end of a log of `size_bytes`, `None` when that is within a line.
+///
+/// What was appended since the size was read is not looked at: the next read is told of it.
+pub(super) fn at_end(file: &mut File, size_bytes: u64) -> io::Result<Option<Chunk>> {
     let start = size_bytes.saturating_sub(64);
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
-    file.take(64).read_to_end(&mut bytes)?;
+    file.take(size_bytes - start).read_to_end(&mut bytes)?;
     let Some(text) = bytes.strip_suffix(b"\n") else {
         return Ok(None);
     };

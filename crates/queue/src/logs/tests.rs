@@ -77,6 +77,28 @@ fn an_offset_within_a_line_or_past_the_end_is_refused() {
 }
 
 #[test]
+fn what_is_appended_while_a_reader_stands_at_the_end_is_left_to_its_next_read() {
+    let (_dir, logs) = logs();
+    let mut writer = logs.writer(JOB, FIRST).unwrap();
+    writer.append(from_unix_ms(1), 1, Kind::Out, "one").unwrap();
+    writer.flush().unwrap();
+    let size = writer.offset();
+    writer.append(from_unix_ms(2), 1, Kind::Out, "two").unwrap();
+    writer.flush().unwrap();
+    let mut raw = std::fs::File::open(logs.path(JOB, FIRST)).unwrap();
+    for more in ["", "3 1 out half of a li"] {
+        let mut appender = OpenOptions::new()
+            .append(true)
+            .open(logs.path(JOB, FIRST))
+            .unwrap();
+        appender.write_all(more.as_bytes()).unwrap();
+        let end = reader::at_end(&mut raw, size).unwrap().unwrap();
+        assert!(!end.finished && end.records.is_empty());
+        assert_eq!((end.next_offset, end.size_bytes), (size, size));
+    }
+}
+
+#[test]
 fn a_half_written_line_is_invisible_and_removed_when_writing_goes_on() {
     let (_dir, logs) = logs();
     let mut writer = logs.writer(JOB, FIRST).unwrap();
