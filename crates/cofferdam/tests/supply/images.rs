@@ -100,13 +100,15 @@ fn skopeo_copies_lists_and_is_told_what_is_missing() -> Result {
 fn podman_pulls_from_the_generation() -> Result {
     let site = Site::serving(&two_images)?;
     let at = |name: &str| site.folder.path().join(name);
+    // It takes no longer path for this than 50 characters.
+    let run_root = tempfile::tempdir()?;
     let podman = |words: &[&str]| -> Result<Command> {
         let mut command = site.client("podman")?;
         command
             .args(["--storage-driver", "vfs", "--root"])
             .arg(at("root"))
             .arg("--runroot")
-            .arg(at("run"))
+            .arg(run_root.path())
             .args(words);
         Ok(command)
     };
