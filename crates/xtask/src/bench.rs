@@ -1,7 +1,10 @@
 //! The measurements: each row beside what it is compared with, as a table and as JSON.
 
+mod bundles;
+mod carried;
 mod cgi;
 mod jobs;
+mod medium;
 mod pushes;
 mod rest;
 mod samples;
@@ -28,6 +31,10 @@ const MEASURES: &[(&str, Measure)] = &[
     ("sandbox start", jobs::sandbox_start),
     ("clone", pushes::clone),
     ("10,000 queued", jobs::long_queue),
+    ("verdict", bundles::verdict),
+    ("import", bundles::large),
+    ("first job after an import", carried::first_job),
+    ("delta", bundles::delta),
 ];
 
 /// Measures with the release binary; rows whose name does not contain `only` are left out.
@@ -43,7 +50,9 @@ pub(crate) fn run(
     tools::ensure(tools::DEMO)?;
     tools::ensure(tools::BENCH)?;
     let binary = match binary {
-        Some(path) => path,
+        Some(path) => path
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", path.display()))?,
         None => dist::build(root, "release")?,
     };
     let image = image::ensure(root, Some(&binary))?;

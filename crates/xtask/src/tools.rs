@@ -87,7 +87,13 @@ pub(crate) const HOSTS: &[Tool] = &[
 ];
 
 /// What the measurements compare with.
-pub(crate) const BENCH: &[Tool] = &[tool("crun", "crun", "is measured beside our sandbox")];
+pub(crate) const BENCH: &[Tool] = &[
+    tool("crun", "crun", "is measured beside our sandbox"),
+    tool("skopeo", "skopeo", "is measured beside our import"),
+    tool("dockerd", "docker.io", "is measured beside our import"),
+    tool("mke2fs", "e2fsprogs", "makes a stick that is pulled"),
+    tool("losetup", "mount", "plugs that stick in"),
+];
 
 /// Installs what is missing of `wanted`. Without root it says what to install, and fails in CI.
 pub(crate) fn ensure(wanted: &[Tool]) -> Result<()> {

@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 
-use super::samples::{Figure, Row, Samples};
+use super::samples::{Figure, Row, Samples, mebibytes};
 use super::stage::{Stage, milliseconds, plain};
-
-const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 pub(super) fn idle(stage: &mut Stage, _: usize) -> Result<Vec<Row>> {
     let mut starts = Vec::new();
@@ -40,11 +38,6 @@ pub(super) fn idle(stage: &mut Stage, _: usize) -> Result<Vec<Row>> {
             Figure::Most(60.0, 60.0),
         ),
     ])
-}
-
-fn mebibytes(bytes: u64) -> f64 {
-    let kibibytes = u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
-    f64::from(kibibytes) * 1024.0 / MEBIBYTE
 }
 
 /// A process and all that descend from it.

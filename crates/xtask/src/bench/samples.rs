@@ -110,6 +110,12 @@ impl Row {
     }
 }
 
+/// Bytes as MiB.
+pub(super) fn mebibytes(bytes: u64) -> f64 {
+    let kibibytes = u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
+    f64::from(kibibytes) / 1024.0
+}
+
 pub(super) fn heading() -> String {
     let columns = (
         "what",

@@ -17,6 +17,7 @@ pub(super) struct Stage {
     pub(super) binary: PathBuf,
     pub(super) image: PathBuf,
     pub(super) folder: PathBuf,
+    pub(super) root: PathBuf,
     token: String,
     c_git: CgiServer,
 }
@@ -40,6 +41,7 @@ impl Stage {
             binary: binary.to_owned(),
             image: image.to_owned(),
             folder,
+            root: root.to_owned(),
             token,
             c_git,
         })

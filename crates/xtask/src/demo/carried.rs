@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::{part, run, say};
+use crate::shell::{part, read, run, say};
 
 /// What is carried across, and the paper that goes with it.
 pub(crate) struct Carried {
@@ -33,28 +33,7 @@ impl Carried {
             command
         };
         let fingerprint = part("make the site's keys and its trust root", || {
-            for key in ["root-a", "release-a"] {
-                run(&mut bundle(&["keygen", key, "--no-password"]))?;
-            }
-            let words = [
-                "root",
-                "init",
-                "--site",
-                "lab",
-                "--root",
-                "root-a",
-                "--release",
-                "release-a",
-                "--key",
-                "root-a",
-            ];
-            run(&mut bundle(&words))?;
-            let shown = bundle(&["root", "show", "--json"]).output()?;
-            let shown: serde_json::Value = serde_json::from_slice(&shown.stdout)?;
-            let first = shown["statements"][0]["fingerprint"].as_str();
-            first
-                .map(str::to_owned)
-                .context("`bundle root show` tells no fingerprint")
+            keys(folder, binary)
         })?;
         part("lock bundles/demo.toml: names become digests", || {
             run(bundle(&["lock"]).arg("--cache").arg(&cache).arg(&recipe))
@@ -74,7 +53,43 @@ impl Carried {
     }
 }
 
-fn only_folder(dir: &Path) -> Result<PathBuf> {
+/// Makes keys in `folder` and a trust root of site `lab` under `folder`/trust; its fingerprint.
+pub(crate) fn keys(folder: &Path, binary: &Path) -> Result<String> {
+    let bundle = |words: &[&str]| {
+        let mut command = Command::new(binary);
+        command
+            .arg("bundle")
+            .args(words)
+            .current_dir(folder)
+            .stdin(Stdio::null());
+        command
+    };
+    for key in ["root-a", "release-a"] {
+        run(&mut bundle(&["keygen", key, "--no-password"]))?;
+    }
+    let words = [
+        "root",
+        "init",
+        "--site",
+        "lab",
+        "--root",
+        "root-a",
+        "--release",
+        "release-a",
+        "--key",
+        "root-a",
+    ];
+    run(&mut bundle(&words))?;
+    let shown = read(&mut bundle(&["root", "show", "--json"]))?;
+    let shown: serde_json::Value = serde_json::from_str(&shown)?;
+    let first = shown["statements"][0]["fingerprint"].as_str();
+    first
+        .map(str::to_owned)
+        .context("`bundle root show` tells no fingerprint")
+}
+
+/// The only folder in `dir`.
+pub(crate) fn only_folder(dir: &Path) -> Result<PathBuf> {
     let mut folders = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
