@@ -2,7 +2,7 @@
 //! that has nothing but loopback, a host installs itself from the stick, and a real push runs
 //! green, red and again green.
 
-mod carried;
+pub(crate) mod carried;
 mod sealed;
 
 use std::path::{Path, PathBuf};
