@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use serde_json::{Value, json};
 use stories::folder;
 use testkit::Result;
 use testkit::appliance::debug_binary;
@@ -68,6 +69,12 @@ impl Host {
         self.at("var/lib/cofferdam")
     }
 
+    /// What is noted of the installed version.
+    fn release(&self) -> Result<Value> {
+        let path = self.at("opt/cofferdam/current/release.json");
+        Ok(serde_json::from_slice(&fs::read(path)?)?)
+    }
+
     /// Every path of the host with what it holds, but for the appliance's data.
     fn snapshot(&self) -> Result<Vec<String>> {
         let listed = Command::new("find")
@@ -126,6 +133,12 @@ fn install_serves_with_a_user_of_its_own_and_uninstall_leaves_only_the_data() ->
     let status = fs::read_to_string(format!("/proc/{}/status", pid.trim()))?;
     assert!(status.contains("\nUid:\t999\t999\t999\t999\n"), "{status}");
     assert!(status.contains("\nCapEff:\t0000000000000000\n"), "{status}");
+    let noted = host.release()?;
+    assert_eq!(noted["version"], cofferdam::Program::THIS.version);
+    assert_eq!(noted["arch"], "amd64");
+    let schema = serde_json::to_value(cofferdam::Program::THIS.schema())?;
+    assert_eq!(noted["schema"], schema);
+    assert_eq!((&noted["epoch"], &noted["bundle"]), (&json!(0), &json!("")));
 
     // Again: nothing changes, the same process serves, no second administrator is made.
     let installed = host.snapshot()?;
@@ -190,6 +203,25 @@ fn a_refused_install_leaves_nothing_behind() -> Result {
     }
     fs::remove_file(host.at("alien.pem"))?;
     assert_eq!(host.snapshot()?, before);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_installed_while_an_update_is_under_way() -> Result {
+    let host = Host::new()?;
+    host.install()?;
+    let before = host.snapshot()?;
+    let guard = fs::File::open(host.at("opt/cofferdam/update.lock"))?;
+    guard.lock()?;
+    let refused = host.run(&["install", "--listen", "127.0.0.1:0"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("an update is under way"),
+        "{said}"
+    );
+    assert_eq!(host.snapshot()?, before);
+    guard.unlock()?;
+    host.install()?;
     Ok(())
 }
 

@@ -84,7 +84,9 @@ pub(crate) fn run(global: &Global, args: &Install) -> anyhow::Result<ExitCode> {
     let bundle = verify(&mut steps, &plan, args)?;
     let place = &plan.place;
 
-    let changed = steps.run("program", || program::place(place, &plan.program))?;
+    let changed = steps.run("program", || {
+        program::place(place, &plan.program, bundle.as_ref())
+    })?;
     let account = steps.run("user and ids", || {
         let slots = crate::cmd::usual_slots();
         let account = accounts::ensure(place, &plan.data, slots)?;

@@ -23,7 +23,7 @@ pub(crate) use apply::{Times, apply, rollback};
 pub(crate) use guard::{guard, settle};
 pub(crate) use health::Health;
 pub(crate) use judge::describe;
-pub(crate) use layout::Prefix;
+pub(crate) use layout::{Prefix, Release};
 pub(crate) use start::{at_start, say_why, tell_the_end};
 pub(crate) use status::status;
 pub(crate) use trial::{State, Trial};

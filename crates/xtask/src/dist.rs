@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell::{cargo, part, run, say};
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// What the program is built for.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 const DT_NEEDED: u64 = 1;

@@ -26,7 +26,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Format, lints, tidy, and every test with the end-to-end stories.
-    Test,
+    Test {
+        /// Before the tests, boot bare Debian machines and use the appliance on them.
+        #[arg(long)]
+        hosts: bool,
+    },
     /// Check floors, headers, SQL homes and forbidden words; list what has grown big.
     Tidy,
     /// Build the static binary at target/dist/cofferdam.
@@ -78,7 +82,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let root = shell::workspace_root()?;
     match Arguments::parse().task {
-        Task::Test => suite::run_all(&root),
+        Task::Test { hosts } => suite::run_all(&root, hosts),
         Task::Tidy => tidy::run(&root),
         Task::Dist => dist::run_task(&root),
         Task::Image => image::ensure(&root, None).map(drop),

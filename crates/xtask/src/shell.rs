@@ -1,5 +1,6 @@
 //! Running other programs and saying what is being done.
 
+use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,8 +17,39 @@ pub(crate) fn workspace_root() -> Result<PathBuf> {
         .context("the folder of xtask has no workspace above it")
 }
 
+thread_local! {
+    /// In whose name this thread speaks; empty where there is only one.
+    static NAME: Cell<&'static str> = const { Cell::new("") };
+}
+
+/// Has this thread begin each line with `name`: several speak at once.
+pub(crate) fn speak_as(name: &'static str) {
+    NAME.set(name);
+}
+
+/// Prints what somebody else said, line by line.
+pub(crate) fn relay(text: &str) {
+    let name = NAME.get();
+    let mut all = String::new();
+    for line in text.lines() {
+        if !name.is_empty() {
+            all.push_str(name);
+            all.push_str(" | ");
+        }
+        all.push_str(line);
+        all.push('\n');
+    }
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(all.as_bytes()).and_then(|()| out.flush()));
+}
+
 /// Prints one progress line.
 pub(crate) fn say(text: &str) {
+    let name = NAME.get();
+    let text = match name {
+        "" => text.to_owned(),
+        name => format!("{name}: {text}"),
+    };
     let mut out = std::io::stdout().lock();
     let line = if out.is_terminal() {
         format!("\x1b[1;36m==>\x1b[0m {text}\n")

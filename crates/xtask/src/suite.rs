@@ -6,10 +6,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::shell::{cargo, has_program, in_ci, is_root, part, run, say};
-use crate::{image, tidy, tools};
+use crate::{hosts, image, tidy, tools};
 
-/// Runs all checks and tests. The test runner's closing line is the last thing printed.
-pub(crate) fn run_all(root: &Path) -> Result<()> {
+/// Runs all checks and tests, and with `hosts` the booted hosts before the tests. The test
+/// runner's closing line is the last thing printed.
+pub(crate) fn run_all(root: &Path, with_hosts: bool) -> Result<()> {
     check_rights()?;
     tools::ensure(tools::DEMO)?;
     tools::ensure(tools::TESTS)?;
@@ -34,6 +35,9 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
     })?;
     if is_root() {
         image::ensure(root, None)?;
+    }
+    if with_hosts {
+        hosts::run(root, &[], None)?;
     }
     say("tests: unit, integration and end-to-end, under nextest");
     nextest(root)

@@ -84,6 +84,7 @@ pub(crate) const HOSTS: &[Tool] = &[
     tool("mke2fs", "e2fsprogs", "makes their disks"),
     tool("mkfs.vfat", "dosfstools", "makes the sticks"),
     tool("mcopy", "mtools", "fills the sticks"),
+    tool("strip", "binutils", "leaves out what only debuggers read"),
 ];
 
 /// What the measurements compare with.

@@ -1,4 +1,5 @@
-//! The two systemd units: the appliance without any right, and the launcher, which keeps root's.
+//! The systemd units: the appliance without any right, the launcher, which keeps root's, and the
+//! guard of updates, which runs the version before while a new one is on trial.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,44 +14,55 @@ pub(crate) const SERVICE: &str = "cofferdam.service";
 /// The launcher's unit.
 pub(crate) const LAUNCHER: &str = "cofferdam-launcher.service";
 
+/// The guard's unit.
+pub(crate) const GUARD: &str = "cofferdam-update-guard.service";
+
 const FOLDER: &str = "/etc/systemd/system";
 
-/// Writes both units; whether one of them changed.
+/// Every unit, in the order in which they are stopped: a guard would start the others again.
+const ALL: [&str; 3] = [GUARD, SERVICE, LAUNCHER];
+
+/// Writes the units; whether one that runs all the time changed.
 pub(crate) fn write(place: &Place, data: &Path, port: u16) -> anyhow::Result<bool> {
     let path = |unit: &str| place.at(FOLDER).join(unit);
+    put(&path(GUARD), guard_unit().as_bytes(), 0o644)?;
     let launcher = put(&path(LAUNCHER), launcher_unit(data).as_bytes(), 0o644)?;
     let service = put(&path(SERVICE), service_unit(data, port).as_bytes(), 0o644)?;
     Ok(launcher || service)
 }
 
-/// Starts both, now and with each start of the host; those that run already are started anew
-/// when `changed`.
+/// Starts launcher and appliance, now and with each start of the host; those that run already are
+/// started anew when `changed`. The guard is only enabled: a host that starts during an update
+/// needs it, and its conditions keep it quiet at any other time.
 pub(crate) fn start(changed: bool) -> anyhow::Result<()> {
     systemctl(&["daemon-reload"])?;
-    systemctl(&["enable", "--quiet", LAUNCHER, SERVICE])?;
+    systemctl(&["enable", "--quiet", GUARD, LAUNCHER, SERVICE])?;
     let verb = if changed { "restart" } else { "start" };
     systemctl(&[verb, LAUNCHER, SERVICE]).with_context(|| {
         format!("the units did not start; `journalctl -u {SERVICE} -u {LAUNCHER}` says why")
     })
 }
 
-/// Stops and removes both; whether there was one.
+/// Stops and removes all that are there; whether there was one.
 pub(crate) fn withdraw(place: &Place) -> anyhow::Result<bool> {
     let folder = place.at(FOLDER);
-    let there = [SERVICE, LAUNCHER]
-        .iter()
-        .any(|unit| folder.join(unit).exists());
-    if there && place.has_systemd() {
-        systemctl(&["disable", "--quiet", "--now", SERVICE, LAUNCHER])?;
+    let there: Vec<&str> = ALL
+        .into_iter()
+        .filter(|unit| folder.join(unit).exists())
+        .collect();
+    if place.has_systemd() {
+        for unit in &there {
+            systemctl(&["disable", "--quiet", "--now", unit])?;
+        }
     }
-    for unit in [SERVICE, LAUNCHER] {
+    for unit in &there {
         let path = folder.join(unit);
         remove(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
-    if there && place.has_systemd() {
+    if !there.is_empty() && place.has_systemd() {
         systemctl(&["daemon-reload"])?;
     }
-    Ok(there)
+    Ok(!there.is_empty())
 }
 
 /// What systemd says of a unit: `active`, `failed`, `inactive`, …
@@ -112,6 +124,27 @@ fn launcher_unit(data: &Path) -> String {
     )
 }
 
+/// Runs the version before, whatever that is by then; a guard that was killed is followed by
+/// another, which carries on.
+fn guard_unit() -> &'static str {
+    "[Unit]\n\
+     Description=Cofferdam: watches a new version, and takes its place back\n\
+     ConditionPathExists=/opt/cofferdam/previous/cofferdam\n\
+     ConditionPathExists=/opt/cofferdam/update.json\n\
+     \n\
+     [Service]\n\
+     Type=oneshot\n\
+     ExecStart=/opt/cofferdam/previous/cofferdam update guard\n\
+     Restart=on-failure\n\
+     RestartSec=1\n\
+     \n\
+     [Install]\n\
+     WantedBy=multi-user.target\n"
+}
+
+/// Before its start the version before counts it, with full rights and whatever comes of that:
+/// it may be missing. The stop is shorter than systemd's own, so that a version on trial that
+/// does not end is gone back from in time.
 fn service_unit(data: &Path, port: u16) -> String {
     let path = data.display().to_string().replace('%', "%%");
     let data = quoted(data);
@@ -130,12 +163,15 @@ fn service_unit(data: &Path, port: u16) -> String {
          Type=notify\n\
          User={NAME}\n\
          Group={NAME}\n\
+         ExecStartPre=-+/opt/cofferdam/previous/cofferdam update settle\n\
          ExecStart=/opt/cofferdam/current/cofferdam serve --data {data} --launcher \
          /run/cofferdam/launcher.sock\n\
          Restart=always\n\
          RestartSec=1\n\
          TimeoutStartSec=300\n\
+         TimeoutStopSec=20\n\
          WatchdogSec=120\n\
+         MemoryMax=50%\n\
          LimitNOFILE=65536\n\
          UMask=0077\n\
          AmbientCapabilities={capability}\n\
@@ -176,6 +212,36 @@ mod tests {
         assert!(low.contains("\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n"));
         let high = service_unit(Path::new("/srv/c"), 8470);
         assert!(high.contains("\nCapabilityBoundingSet=\n"));
+    }
+
+    #[test]
+    fn a_start_is_counted_by_the_version_before_and_memory_has_an_end() {
+        let unit = service_unit(Path::new("/srv/c"), 8470);
+        let settle = "\nExecStartPre=-+/opt/cofferdam/previous/cofferdam update settle\n";
+        assert!(unit.contains(settle), "{unit}");
+        assert!(unit.contains("\nMemoryMax=50%\n"), "{unit}");
+        let guard = guard_unit();
+        assert!(guard.contains("\nExecStart=/opt/cofferdam/previous/cofferdam update guard\n"));
+        assert!(guard.contains("\nConditionPathExists=/opt/cofferdam/update.json\n"));
+        assert!(guard.contains("\nWantedBy=multi-user.target\n"), "{guard}");
+    }
+
+    #[test]
+    fn every_unit_is_written_and_taken_away_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::new(dir.path());
+        let data = Path::new("/srv/c");
+        assert!(write(&place, data, 8470).unwrap());
+        assert!(!write(&place, data, 8470).unwrap());
+        let folder = place.at(FOLDER);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), ALL.len());
+        assert!(withdraw(&place).unwrap());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        assert!(!withdraw(&place).unwrap());
+        // What an installation before the guard had is taken away as well.
+        write(&place, data, 8470).unwrap();
+        remove(&folder.join(GUARD)).unwrap();
+        assert!(withdraw(&place).unwrap());
     }
 
     #[test]

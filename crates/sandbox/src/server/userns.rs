@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Pid, Signal, Uid};
 use rustix::thread::CapabilitiesSecureBits;
 
 use crate::slots::Slot;
@@ -32,14 +32,43 @@ pub(super) fn clone_init(
     cgroup: Option<BorrowedFd<'_>>,
     warden: Option<u32>,
 ) -> io::Result<Cloned> {
+    let parent = Parent::now()?;
     if let Some(id) = warden {
         become_ids(id, id)?;
     }
     let cloned = sys::clone_process(flags, cgroup);
     if warden.is_some() && !matches!(cloned, Ok(Cloned::Child)) {
         become_ids(0, 0)?;
+        parent.stay_with()?;
     }
     cloned
+}
+
+/// Whether this process dies with its parent: the kernel forgets that with each change of ids.
+struct Parent {
+    pid: Option<Pid>,
+    death: Option<Signal>,
+}
+
+impl Parent {
+    fn now() -> io::Result<Self> {
+        Ok(Self {
+            pid: rustix::process::getppid(),
+            death: rustix::process::parent_process_death_signal()?,
+        })
+    }
+
+    /// As it was before, also when the parent died meanwhile.
+    fn stay_with(&self) -> io::Result<()> {
+        let Some(death) = self.death else {
+            return Ok(());
+        };
+        rustix::process::set_parent_process_death_signal(Some(death))?;
+        if rustix::process::getppid() != self.pid {
+            rustix::process::kill_process(rustix::process::getpid(), death)?;
+        }
+        Ok(())
+    }
 }
 
 /// Maps the slot's ids into the user namespace of a process: 0 there is `base` here.

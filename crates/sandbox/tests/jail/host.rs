@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use sandbox::{FindingState, Launcher, LauncherConfig, StartError};
 
 use crate::common::{HOST, config, launcher, sh, spec};
+use crate::teardown::wait_end;
 
 /// Starts a launcher through a script that takes something away first; why it refuses.
 fn refused(script: &str) -> String {
@@ -89,6 +90,43 @@ impl Drop for Service {
     }
 }
 
+/// A launcher service, and a connection to it.
+fn service(socket: &std::path::Path) -> (Service, Launcher) {
+    let service = Command::new(HOST)
+        .arg("listen")
+        .arg(socket)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the service starts");
+    let service = Service(service);
+    loop {
+        // The socket is there a moment after the service.
+        match Launcher::connect(socket) {
+            Ok(launcher) => return (service, launcher),
+            Err(StartError::Ended(_)) => {}
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+#[test]
+fn a_launcher_service_that_is_killed_takes_every_jail_with_it() {
+    if launcher().is_none() {
+        return;
+    }
+    let dir = tempfile::Builder::new().tempdir_in("/tmp").unwrap();
+    let (mut service, launcher) = service(&dir.path().join("launcher.sock"));
+    // The process that serves us changes its ids for each jail that it makes.
+    let jails: Vec<_> = (0..3).map(|_| launcher.create(&spec()).unwrap()).collect();
+    assert_eq!(sh(&jails[0], "echo lives").out, "lives\n");
+    let ends: Vec<_> = jails.iter().map(|jail| wait_end(jail.init_pid())).collect();
+    service.0.kill().unwrap();
+    for init_ends in ends {
+        init_ends();
+    }
+    assert!(launcher.create(&spec()).is_err());
+}
+
 #[test]
 fn a_launcher_service_serves_appliances_by_its_own_settings() {
     if launcher().is_none() {
@@ -96,21 +134,7 @@ fn a_launcher_service_serves_appliances_by_its_own_settings() {
     }
     let dir = tempfile::Builder::new().tempdir_in("/tmp").unwrap();
     let socket = dir.path().join("launcher.sock");
-    let words = ["listen", socket.to_str().unwrap()];
-    let service = Command::new(HOST)
-        .args(words)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _service = Service(service);
-    let launcher = loop {
-        // The socket is there a moment after the service.
-        match Launcher::connect(&socket) {
-            Ok(launcher) => break launcher,
-            Err(StartError::Ended(_)) => {}
-            Err(e) => panic!("{e}"),
-        }
-    };
+    let (_service, launcher) = service(&socket);
     let jail = launcher.create(&spec()).unwrap();
     assert_eq!(sh(&jail, "echo served").out, "served\n");
     // The service was not started for tests, whatever its caller would like.

@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use sandbox::{ExecSpec, Jail, Launcher};
 
@@ -132,12 +132,18 @@ fn a_planted_file_and_a_planted_group_are_found() {
     }
 }
 
-fn wait_end(pid: u32) -> impl FnOnce() {
+/// Waits until a process that lives now has ended; a minute is far more than that takes.
+pub(crate) fn wait_end(pid: u32) -> impl FnOnce() {
+    const PATIENCE: Timespec = Timespec {
+        tv_sec: 60,
+        tv_nsec: 0,
+    };
     let pid = Pid::from_raw(i32::try_from(pid).expect("a live process")).expect("a live process");
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("a live process");
     move || {
         let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
-        rustix::event::poll(&mut polled, None).expect("a live process");
+        let ended = rustix::event::poll(&mut polled, Some(&PATIENCE)).expect("a live process");
+        assert_eq!(ended, 1, "process {pid:?} lives on");
     }
 }
 

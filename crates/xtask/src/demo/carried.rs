@@ -1,4 +1,4 @@
-//! The connected side of the demonstration: keys, trust root, lock, and a signed bundle on a stick.
+//! The connected side: keys, trust root, locks, and signed bundles on a stick.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,38 +18,73 @@ pub(crate) struct Carried {
 impl Carried {
     /// Makes keys, locks `bundles/demo.toml`, builds and signs.
     pub(crate) fn make(root: &Path, folder: &Path, binary: &Path) -> Result<Self> {
-        let trust = folder.join("trust");
+        let connected = Connected::set_up(root, folder, binary)?;
         let recipe = root.join("bundles/demo.toml");
-        let cache = root.join("target/image/cache");
-        let stick = folder.join("stick");
-        std::fs::create_dir_all(&stick)?;
-        let bundle = |words: &[&str]| {
-            let mut command = Command::new(binary);
-            command
-                .arg("bundle")
-                .args(words)
-                .current_dir(folder)
-                .stdin(Stdio::null());
-            command
+        let stick = connected.bundle(&recipe, &folder.join("stick"))?;
+        say(&format!("the stick: {}", stick.display()));
+        Ok(Self {
+            stick,
+            fingerprint: connected.fingerprint,
+        })
+    }
+}
+
+/// A machine with a network, on which a site keeps its keys and builds its bundles.
+pub(crate) struct Connected {
+    folder: PathBuf,
+    cache: PathBuf,
+    binary: PathBuf,
+    /// The fingerprint of the site's root, as the paper has it.
+    pub(crate) fingerprint: String,
+}
+
+impl Connected {
+    /// Makes the site's keys and its trust root in `folder`.
+    pub(crate) fn set_up(root: &Path, folder: &Path, binary: &Path) -> Result<Self> {
+        let mut connected = Self {
+            folder: folder.to_owned(),
+            cache: root.join("target/image/cache"),
+            binary: binary.to_owned(),
+            fingerprint: String::new(),
         };
-        let fingerprint = part("make the site's keys and its trust root", || {
+        connected.fingerprint = part("make the site's keys and its trust root", || {
             keys(folder, binary)
         })?;
-        part("lock bundles/demo.toml: names become digests", || {
-            run(bundle(&["lock"]).arg("--cache").arg(&cache).arg(&recipe))
+        Ok(connected)
+    }
+
+    /// Locks `recipe`, builds it into `out` and signs it; the bundle's folder.
+    pub(crate) fn bundle(&self, recipe: &Path, out: &Path) -> Result<PathBuf> {
+        std::fs::create_dir_all(out)?;
+        let name = recipe.file_name().unwrap_or_default().to_string_lossy();
+        part(&format!("lock {name}: names become digests"), || {
+            run(self
+                .program(&["lock"])
+                .arg("--cache")
+                .arg(&self.cache)
+                .arg(recipe))
         })?;
         part("build the bundle and sign it", || {
-            run(bundle(&["build", "--key", "release-a", "--trust"])
-                .arg(&trust)
+            run(self
+                .program(&["build", "--key", "release-a", "--trust"])
+                .arg(self.folder.join("trust"))
                 .arg("--cache")
-                .arg(&cache)
+                .arg(&self.cache)
                 .arg("--out")
-                .arg(&stick)
-                .arg(&recipe))
+                .arg(out)
+                .arg(recipe))
         })?;
-        let stick = only_folder(&stick)?;
-        say(&format!("the stick: {}", stick.display()));
-        Ok(Self { stick, fingerprint })
+        only_folder(out)
+    }
+
+    fn program(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .arg("bundle")
+            .args(words)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null());
+        command
     }
 }
 

@@ -238,23 +238,6 @@ fn file_system(tree: &Path, out: &Path, mib: u64) -> Result<()> {
         .arg(out))
 }
 
-/// A FAT32 stick with these files and folders at its top.
-pub(super) fn stick(out: &Path, mib: u64, content: &[(&Path, &str)]) -> Result<()> {
-    std::fs::File::create(out)?.set_len(mib << 20)?;
-    run(Command::new("mkfs.vfat")
-        .args(["-F", "32", "-n", "STICK"])
-        .arg(out)
-        .stdout(Stdio::null()))?;
-    for (from, name) in content {
-        run(Command::new("mcopy")
-            .args(["-s", "-i"])
-            .arg(out)
-            .arg(from)
-            .arg(format!("::{name}")))?;
-    }
-    Ok(())
-}
-
 /// Disks of former recipes are gigabytes that nobody boots again.
 fn forget_older(folder: &Path, prefix: &str) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 use vocab::Stopwatch;
 
 use super::disks::HostDisk;
@@ -34,17 +35,24 @@ pub(super) struct Said {
     pub(super) seconds: f64,
 }
 
-/// A disk beside the machine's first one.
-pub(super) struct Extra<'a> {
+/// A stick that can be plugged in and pulled out while the machine runs.
+pub(super) struct Stick<'a> {
     pub(super) name: &'a str,
     pub(super) file: &'a Path,
-    pub(super) read_only: bool,
 }
 
+/// What every stick gives in a second, as cheap ones do.
+const STICK_BYTES_PER_SECOND: u64 = 40_000_000;
+
 impl Guest {
-    /// Boots from `disk`, whose file stays as it is, and waits for its shell. `folder` holds its
-    /// sockets and its log.
-    pub(super) fn boot(disk: &HostDisk, folder: &Path, extra: &[Extra<'_>]) -> Result<Self> {
+    /// Boots from `disk`, whose file stays as it is like that of `tools`, and waits for its shell.
+    /// `sticks` lie ready beside it; `folder` holds its sockets and its log.
+    pub(super) fn boot(
+        disk: &HostDisk,
+        tools: &Path,
+        sticks: &[Stick<'_>],
+        folder: &Path,
+    ) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         for name in ["console.sock", "monitor.sock"] {
             let path = folder.join(name);
@@ -63,7 +71,7 @@ impl Guest {
                 "-smp",
                 "2",
                 "-m",
-                "3072",
+                "4096",
             ])
             .args([
                 "-nodefaults",
@@ -79,7 +87,9 @@ impl Guest {
             .arg(&disk.initrd)
             .args([
                 "-append",
-                "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0",
+                // The second console is the test's; nobody else may ask for a name there.
+                "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 \
+                 systemd.mask=serial-getty@hvc0.service",
             ])
             .args([
                 "-chardev",
@@ -94,14 +104,13 @@ impl Guest {
             ])
             .args(["-device", "virtconsole,chardev=shell"])
             .args(["-qmp", "unix:monitor.sock,server=on,wait=off"]);
-        drive(&mut command, "root", &disk.root, "snapshot=on,cache=unsafe");
-        for disk in extra {
-            let how = if disk.read_only {
-                "readonly=on"
-            } else {
-                "snapshot=on,cache=unsafe"
-            };
-            drive(&mut command, disk.name, disk.file, how);
+        drive(&mut command, "root", &disk.root);
+        drive(&mut command, "tools", tools);
+        command.arg("-object").arg(format!(
+            "throttle-group,id=port,x-bps-total={STICK_BYTES_PER_SECOND}"
+        ));
+        for stick in sticks {
+            ready(&mut command, stick);
         }
         let watch = Stopwatch::start();
         let child = command
@@ -195,12 +204,44 @@ impl Guest {
         Ok(said.text)
     }
 
-    /// Pulls a disk out, as a hand does: at once, whatever is being read.
+    /// Plugs a stick in, and waits until the machine has found it.
+    pub(super) fn plug(&mut self, name: &str) -> Result<()> {
+        let stick = json!({
+            "driver": "virtio-blk-pci", "id": name, "serial": name,
+            "drive": format!("{name}-port"),
+        });
+        self.tell("device_add", &stick)?;
+        let device = device(name);
+        self.ok(&format!(
+            "timeout 60 sh -c 'until test -b {device}; do sleep 0.1; done'"
+        ))
+        .map(drop)
+    }
+
+    /// Pulls a stick out, as a hand does: at once, whatever is being read.
     pub(super) fn pull(&mut self, name: &str) -> Result<()> {
-        self.monitor.send(&format!(
-            "{{\"execute\":\"device_del\",\"arguments\":{{\"id\":\"{name}\"}}}}\n"
-        ))?;
-        self.monitor.until("DEVICE_DELETED", USUAL).map(drop)
+        self.tell("device_del", &json!({ "id": name }))?;
+        self.monitor.until("DEVICE_DELETED", USUAL)?;
+        self.monitor.until("\n", USUAL).map(drop)
+    }
+
+    /// Has the emulator do something, and waits for its answer.
+    fn tell(&mut self, what: &str, arguments: &Value) -> Result<()> {
+        self.number += 1;
+        let id = format!("order-{}", self.number);
+        let order = json!({ "execute": what, "arguments": arguments, "id": &id });
+        self.monitor.send(&format!("{order}\n"))?;
+        loop {
+            let line = self.monitor.until("\n", USUAL)?;
+            let said: Value = serde_json::from_str(line.trim()).unwrap_or_default();
+            if said["id"] != id.as_str() {
+                continue;
+            }
+            if said["error"].is_null() {
+                return Ok(());
+            }
+            bail!("the emulator refuses {order}: {}", said["error"]["desc"]);
+        }
     }
 
     /// Asks the machine to shut down, and waits until it has.
@@ -242,15 +283,35 @@ fn end(child: &mut Child) {
     }
 }
 
-fn drive(command: &mut Command, name: &str, file: &Path, how: &str) {
+/// Where the machine finds a stick.
+pub(super) fn device(name: &str) -> String {
+    format!("/dev/disk/by-id/virtio-{name}")
+}
+
+fn drive(command: &mut Command, name: &str, file: &Path) {
     command
         .arg("-drive")
         .arg(format!(
-            "file={},format=raw,if=none,id={name}-file,{how}",
+            "file={},format=raw,if=none,id={name}-file,snapshot=on,cache=unsafe",
             file.display()
         ))
         .arg("-device")
         .arg(format!(
             "virtio-blk-pci,drive={name}-file,id={name},serial={name}"
+        ));
+}
+
+/// Lays a stick ready: nothing writes to it, and it outlives being pulled out.
+fn ready(command: &mut Command, stick: &Stick<'_>) {
+    let (name, file) = (stick.name, stick.file.display());
+    command
+        .arg("-blockdev")
+        .arg(format!(
+            "driver=raw,node-name={name}-raw,read-only=on,file.driver=file,file.filename={file}"
+        ))
+        .arg("-blockdev")
+        .arg(format!(
+            "driver=throttle,node-name={name}-port,throttle-group=port,read-only=on,\
+             file={name}-raw"
         ));
 }

@@ -1,14 +1,14 @@
 //! What happens on a booted host, from the plugged stick to the removed appliance.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::disks::{Disks, stick};
-use super::guest::{Extra, Guest, Said};
-use crate::shell::{part, run, say};
+use super::disks::Disks;
+use super::guest::{Guest, Said, Stick, device};
+use super::sticks::Sticks;
+use crate::shell::{part, relay, say};
 
 /// Most commands that an installation may take.
 const COMMANDS_MAX: usize = 5;
@@ -17,55 +17,34 @@ const SECONDS_MAX: f64 = 300.0;
 
 /// Where the appliance is for a developer's machine: the second network namespace.
 const ADDRESS: &str = "https://bare:8470";
-const REPO: &str = "lab/tasks-app";
+pub(super) const REPO: &str = "lab/tasks-app";
 
-const LONG: Duration = Duration::from_secs(600);
+/// A workflow that only looks around.
+pub(super) const LOOK: &str = "look.yml";
+const LOOK_TEXT: &str = "on: workflow_dispatch\\njobs:\\n  look:\\n    runs-on: debian-12\\n    \
+                         steps:\\n      - run: uname -a\\n";
+
+pub(super) const LONG: Duration = Duration::from_secs(600);
 
 /// Runs in the tree of tools, in the network namespace of the developer's machine.
 const IN_TREE: &str = "ip netns exec dev chroot /tools env HOME=/root GIT_TERMINAL_PROMPT=0";
 
 /// Tells the whole story on Debian `suite`.
-pub(super) fn tell(
-    root: &Path,
-    disks: &Disks,
-    suite: &str,
-    binary: &Path,
-    image: &Path,
-) -> Result<()> {
+pub(super) fn tell(root: &Path, disks: &Disks, suite: &str, sticks: &Sticks) -> Result<()> {
     let folder = root.join("target/hosts").join(format!("run-{suite}"));
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
     std::fs::create_dir_all(&folder)?;
-    let medium = folder.join("stick.img");
-    let app = plain_app(root, &folder)?;
-    part("fill the stick", || {
-        let content = [
-            (binary, "cofferdam-linux-x86_64"),
-            (image, "debian.tar"),
-            (app.as_path(), "tasks-app"),
-        ];
-        stick(&medium, 512, &content)
-    })?;
-    let extra = [
-        Extra {
-            name: "stick",
-            file: &medium,
-            read_only: true,
-        },
-        Extra {
-            name: "tools",
-            file: disks.tools(),
-            read_only: false,
-        },
-    ];
-    let guest = Guest::boot(&disks.host(suite), &folder, &extra)?;
+    let beside = [("stick", &sticks.first), ("next", &sticks.next)];
+    let beside = beside.map(|(name, file)| Stick { name, file });
+    let guest = Guest::boot(&disks.host(suite), disks.tools(), &beside, &folder)?;
     let mut story = Story {
         guest,
         typed: Vec::new(),
         token: String::new(),
     };
-    let told = story.all(binary);
+    let told = story.all(sticks);
     if told.is_err() {
         story.last_words();
     }
@@ -73,36 +52,20 @@ pub(super) fn tell(
     story.guest.shut_down()
 }
 
-/// The application with a workflow that needs nothing but the image: this stick brings no packages.
-fn plain_app(root: &Path, folder: &Path) -> Result<PathBuf> {
-    let app = folder.join("tasks-app");
-    let source = root.join("appliance/tasks-app");
-    run(Command::new("cp").arg("-r").arg(source).arg(&app))?;
-    let path = app.join(".github/workflows/ci.yml");
-    let text = std::fs::read_to_string(&path)?;
-    let (head, rest) = text
-        .split_once("      - name: Install\n")
-        .context("the workflow installs nothing")?;
-    let (_, test) = rest
-        .split_once("      - name: Test\n")
-        .context("the workflow tests nothing")?;
-    let test = test.replacen("pytest -q", "python -m unittest -v", 1);
-    std::fs::write(&path, format!("{head}      - name: Test\n{test}"))?;
-    Ok(app)
-}
-
 /// One machine, and what a person has typed on it.
-struct Story {
-    guest: Guest,
+pub(super) struct Story {
+    pub(super) guest: Guest,
     typed: Vec<(String, f64)>,
     token: String,
 }
 
 impl Story {
-    fn all(&mut self, binary: &Path) -> Result<()> {
+    fn all(&mut self, sticks: &Sticks) -> Result<()> {
         self.is_bare()?;
         self.plug_in_a_developer()?;
-        part("install, as a person does", || self.install(binary))?;
+        part("install from the stick, as a person does", || {
+            self.install(sticks)
+        })?;
         part("open the pages; make a repo and a token", || {
             self.open_pages()
         })?;
@@ -113,6 +76,16 @@ impl Story {
         part("restarts and a second install change nothing", || {
             self.again()
         })?;
+        part("a second stick, pulled out half-way", || {
+            self.next_bundle(sticks)
+        })?;
+        part("the next version; back; one that is bad", || {
+            self.updates(sticks)
+        })?;
+        part(
+            "units and files for the host's guards are well formed",
+            || self.guards(),
+        )?;
         part("uninstall; the data stays; install finds it", || {
             self.uninstall()
         })
@@ -154,6 +127,10 @@ impl Story {
     /// One command of a person, counted and timed.
     fn type_in(&mut self, line: &str, limit: Duration) -> Result<Said> {
         let said = self.guest.run(line, limit)?;
+        self.noted(line, said)
+    }
+
+    fn noted(&mut self, line: &str, said: Said) -> Result<Said> {
         self.typed.push((line.to_owned(), said.seconds));
         if said.code != 0 {
             bail!("`{line}` ended with {}:\n{}", said.code, said.text);
@@ -161,17 +138,23 @@ impl Story {
         Ok(said)
     }
 
-    fn install(&mut self, binary: &Path) -> Result<()> {
-        let paper = crate::hosts::sha256_of(binary)?;
-        let stick = "/dev/disk/by-id/virtio-stick";
-        self.type_in(&format!("mount -o ro {stick} /media"), LONG)?;
-        self.type_in("cp /media/cofferdam-linux-x86_64 /root/cofferdam", LONG)?;
+    fn install(&mut self, sticks: &Sticks) -> Result<()> {
+        self.guest.plug("stick")?;
+        self.type_in(&format!("mount -o ro {} /media", device("stick")), LONG)?;
+        let bundle = "/media/lab-stable-000001";
+        let copy = format!("cp {bundle}/cofferdam-linux-x86_64 /root/cofferdam");
+        self.type_in(&copy, LONG)?;
         let sum = self.type_in("sha256sum /root/cofferdam", LONG)?;
-        if !sum.text.starts_with(&paper) {
+        if !sum.text.starts_with(&sticks.program_sha256) {
             bail!("the copy is not what the paper says: {}", sum.text);
         }
-        let done = self.type_in("/root/cofferdam install", LONG)?;
-        println!("{}", done.text);
+        let line = format!("/root/cofferdam install --from {bundle}");
+        self.guest.begin(&line)?;
+        self.guest.expect("from the paper: ", LONG)?;
+        self.guest.type_line(&sticks.fingerprint)?;
+        let done = self.guest.end(LONG)?;
+        let done = self.noted(&line, done)?;
+        relay(&done.text);
         self.guest
             .ok("systemctl is-active cofferdam cofferdam-launcher")?;
         let who = self.guest.ok("ps -ww -o user:20=,args= -C cofferdam")?;
@@ -187,9 +170,7 @@ impl Story {
             .and_then(|rest| rest.split_whitespace().next())
             .context("install showed no password")?;
         self.guest
-            .ok(&format!("echo {password} > /tools/root/password"))?;
-        self.guest
-            .ok_within("cofferdam image import /media/debian.tar", LONG)
+            .ok(&format!("echo {password} > /tools/root/password"))
             .map(drop)
     }
 
@@ -232,8 +213,11 @@ impl Story {
     }
 
     fn push_green(&mut self) -> Result<()> {
-        self.guest
-            .ok("cp -r /media/tasks-app /tools/root/app && umount /media")?;
+        // FAT knows no modes: everything on the stick looks like a program.
+        self.guest.ok(
+            "cp -r /media/tasks-app /tools/root/app && umount /media && \
+             find /tools/root/app -type f -exec chmod 644 {} +",
+        )?;
         self.guest.pull("stick")?;
         let git = format!("{IN_TREE} git -C /root/app");
         self.guest.ok(&format!(
@@ -244,12 +228,12 @@ impl Story {
             self.token
         ))?;
         let pushed = self.type_in(&format!("{git} push -q origin main"), LONG)?;
-        println!("{}", pushed.text);
+        relay(&pushed.text);
         self.verdict(0)
     }
 
     /// Waits for the newest run; its exit code must be `code`.
-    fn verdict(&mut self, code: i32) -> Result<()> {
+    pub(super) fn verdict(&mut self, code: i32) -> Result<()> {
         let seen = self
             .guest
             .run(&format!("cofferdam run watch {REPO}"), LONG)?;
@@ -289,6 +273,10 @@ impl Story {
 
     fn red_and_green(&mut self) -> Result<()> {
         let git = format!("{IN_TREE} git -C /root/app");
+        // What later parts of the story start: a job that takes no time.
+        self.guest.ok(&format!(
+            "printf '{LOOK_TEXT}' > /tools/root/app/.github/workflows/{LOOK} && {git} add -A"
+        ))?;
         for (from, to, code) in [("1", "2", 1), ("2", "1", 0)] {
             self.guest.ok(&format!(
                 "sed -i 's/default=0) + {from}/default=0) + {to}/' /tools/root/app/tasks.py && \
@@ -306,16 +294,18 @@ impl Story {
             bail!("a job reached something: {seen}");
         }
         let receipt = self.guest.ok(&format!("cofferdam run show {REPO}"))?;
-        println!("{receipt}");
+        relay(&receipt);
         let jobs = self
             .guest
             .ok("ls /sys/fs/cgroup/system.slice/cofferdam-launcher.service/ | grep -c '^jails$'")?;
         if jobs != "1" {
             bail!("the jobs do not live in the launcher's delegated control group");
         }
-        self.guest
-            .ok("cofferdam doctor")
-            .map(|text| println!("{text}"))
+        let log = self.guest.ok(&format!("cofferdam run log {REPO}"))?;
+        if !log.contains("Successfully installed") {
+            bail!("the job installed no packages:\n{log}");
+        }
+        self.guest.ok("cofferdam doctor").map(|text| relay(&text))
     }
 
     /// A second install, a killed launcher, a restart of the host's unit: all as before.
@@ -324,17 +314,17 @@ impl Story {
         if again.contains("with the password") {
             bail!("a second install made a second administrator:\n{again}");
         }
-        self.guest.ok(
+        self.guest.ok(&format!(
             "kill -9 $(systemctl show -p MainPID --value cofferdam-launcher) && \
              timeout 100 sh -c 'until systemctl -q is-active cofferdam-launcher && \
-             cofferdam run dispatch lab/tasks-app ci.yml; do sleep 1; done'",
-        )?;
+             cofferdam run dispatch {REPO} {LOOK}; do sleep 1; done'",
+        ))?;
         self.verdict(0)
     }
 
     fn uninstall(&mut self) -> Result<()> {
         let gone = self.guest.ok_within("/root/cofferdam uninstall", LONG)?;
-        println!("{gone}");
+        relay(&gone);
         self.guest.ok(
             "! grep -q cofferdam /etc/passwd /etc/group /etc/shadow /etc/subuid /etc/subgid && \
              ! ls -d /opt/cofferdam /usr/local/bin/cofferdam /etc/systemd/system/cofferdam* \
@@ -363,12 +353,12 @@ impl Story {
     /// What the units logged, where something went wrong.
     fn last_words(&mut self) {
         let asked = self.guest.run(
-            "journalctl --no-pager -n 60 -u cofferdam -u cofferdam-launcher; ps axf | tail -30",
+            "journalctl --no-pager -n 60 -u 'cofferdam*'; cat /opt/cofferdam/update.json; ps axf | tail -30",
             Duration::from_secs(60),
         );
         match asked {
-            Ok(said) => println!("{}", said.text),
-            Err(error) => println!("the host says nothing more: {error:#}"),
+            Ok(said) => relay(&said.text),
+            Err(error) => say(&format!("the host says nothing more: {error:#}")),
         }
         say(&format!(
             "its logs are in {}",
