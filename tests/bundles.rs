@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 use stories::Site;
-use stories::stick::{Stick, noise};
+use stories::stick::Stick;
 use testkit::Result;
+use testkit::noise;
 
 /// Kinds of all audit entries about bundles, trust and slips, oldest first.
 fn told(site: &Site) -> Result<Vec<String>> {

@@ -1,9 +1,9 @@
 //! Images on the web listener: skopeo, podman and docker as they are.
 
-use std::path::Path;
-use std::process::{Child, Command, Output};
+use std::process::{Command, Output};
 
 use testkit::Result;
+use testkit::docker::Daemon;
 use testkit::http::{Request, send};
 
 use crate::content::{add_small_image, run};
@@ -131,76 +131,16 @@ fn podman_pulls_from_the_generation() -> Result {
     Ok(())
 }
 
-/// A docker daemon in a folder of its own; ended with its containerd when dropped.
-struct Daemon(Child);
-
-impl Daemon {
-    fn start(site: &Site) -> Result<Self> {
-        let at = |name: &str| site.folder.path().join(name);
-        let log = std::fs::File::create(at("dockerd.log"))?;
-        let child = site
-            .client("dockerd")?
-            .args([
-                "--bridge=none",
-                "--iptables=false",
-                "--ip-forward=false",
-                "--storage-driver=vfs",
-            ])
-            .arg(format!("--host=unix://{}", at("docker.sock").display()))
-            .arg("--data-root")
-            .arg(at("docker"))
-            .arg("--exec-root")
-            .arg(at("docker-run"))
-            .arg("--pidfile")
-            .arg(at("docker.pid"))
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        Ok(Self(child))
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        let asked = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        if asked.is_err() || self.0.wait().is_err() {
-            eprintln!("a docker daemon may still run");
-        }
-    }
-}
-
-/// Waits until the daemon has made its socket and answers.
-fn answers(docker: &dyn Fn(&[&str]) -> Result<Command>, daemon: &mut Daemon, log: &Path) -> Result {
-    loop {
-        if docker(&["version"])?.output()?.status.success() {
-            return Ok(());
-        }
-        if daemon.0.try_wait()?.is_some() {
-            return Err(std::fs::read_to_string(log)?.into());
-        }
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn docker_pulls_from_the_generation() -> Result {
     let site = Site::serving(&two_images)?;
-    let socket = format!(
-        "unix://{}",
-        site.folder.path().join("docker.sock").display()
-    );
+    let mut dockerd = site.client("dockerd")?;
+    let daemon = Daemon::start(dockerd.arg("--storage-driver=vfs"), site.folder.path())?;
     let docker = |words: &[&str]| -> Result<Command> {
         let mut command = site.client("docker")?;
-        command.args(["--host", &socket]).args(words);
+        command.args(["--host", daemon.host()]).args(words);
         Ok(command)
     };
-    let mut daemon = Daemon::start(&site)?;
-    answers(
-        &docker,
-        &mut daemon,
-        &site.folder.path().join("dockerd.log"),
-    )?;
     let address = site.appliance.address();
     run(&mut docker(&[
         "login",

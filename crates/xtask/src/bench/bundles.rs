@@ -15,67 +15,44 @@ use vocab::Clock;
 use super::medium::{Device, bytes_of_file, forget};
 use super::samples::{Figure, Row, Samples, mebibytes};
 use super::stage::{Stage, milliseconds, plain};
-use crate::demo::carried::{keys, only_folder};
+use crate::demo::carried::{Connected, shared_cache};
 use crate::shell::{run, say};
 
 /// What the large bundle holds, in MiB, some of each: (how many, of which size).
 const LARGE: &[(u32, u32)] = &[(2, 1024), (8, 128), (56, 16), (512, 1), (512, 0)];
 
-/// The connected side: keys, a trust root, and a folder for recipes.
+/// The connected side in a folder of its own.
 pub(super) struct Maker {
-    pub(super) folder: PathBuf,
-    pub(super) binary: PathBuf,
-    fingerprint: String,
+    pub(super) connected: Connected,
 }
 
 impl Maker {
+    /// With a cache of its own: what is measured is large, and nobody asks for it again.
     pub(super) fn new(stage: &Stage, name: &str) -> Result<Self> {
         let folder = stage.folder.join(name);
-        fs::create_dir_all(&folder)?;
-        let binary = stage.binary.clone();
-        let fingerprint = keys(&folder, &binary)?;
-        Ok(Self {
-            folder,
-            binary,
-            fingerprint,
-        })
+        let cache = folder.join("cache");
+        let connected = Connected::set_up(&folder, &stage.binary, &cache)?;
+        Ok(Self { connected })
+    }
+
+    /// Its folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.connected.folder
     }
 
     /// Locks `recipe`, and builds and signs its bundle into `folder/out`; the bundle's folder.
     pub(super) fn make(&self, recipe: &Path, out: &str, words: &[&str]) -> Result<PathBuf> {
-        let cache = self.folder.join("cache");
-        let out = self.folder.join(out);
-        fs::create_dir_all(&out)?;
-        run(self.bundle("lock").arg(recipe).arg("--cache").arg(&cache))?;
-        run(self
-            .bundle("build")
-            .arg(recipe)
-            .arg("--cache")
-            .arg(&cache)
-            .args(["--key", "release-a", "--trust", "trust"])
-            .args(words)
-            .arg("--out")
-            .arg(&out))?;
-        only_folder(&out)
-    }
-
-    fn bundle(&self, verb: &str) -> Command {
-        let mut command = Command::new(&self.binary);
-        command
-            .args(["bundle", verb])
-            .current_dir(&self.folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        command
+        self.connected
+            .bundle(recipe, &self.folder().join(out), words)
     }
 
     /// A new appliance `name` that trusts this side's root, and serves.
     pub(super) fn appliance(&self, name: &str) -> Result<Appliance> {
         let mut appliance =
-            Appliance::init(&self.binary, &self.folder.join(name)).map_err(plain)?;
+            Appliance::init(&self.connected.binary, &self.folder().join(name)).map_err(plain)?;
         appliance.start().map_err(plain)?;
         appliance
-            .ok(&["bundle", "trust", &self.fingerprint])
+            .ok(&["bundle", "trust", &self.connected.fingerprint])
             .map_err(plain)?;
         Ok(appliance)
     }
@@ -93,7 +70,7 @@ impl Maker {
                 "[[file]]\nname = \"{name}\"\npath = \"content/{name}\"\n"
             )?;
         }
-        let path = self.folder.join("recipe.toml");
+        let path = self.folder().join("recipe.toml");
         fs::write(&path, text)?;
         Ok(path)
     }
@@ -105,7 +82,7 @@ fn at(path: &Path) -> Result<&str> {
 
 pub(super) fn verdict(stage: &mut Stage, samples: usize) -> Result<Vec<Row>> {
     let maker = Maker::new(stage, "verdict")?;
-    let content = maker.folder.join("content");
+    let content = maker.folder().join("content");
     fs::create_dir_all(&content)?;
     let mut names = Vec::new();
     for number in 0..10_000 {
@@ -132,6 +109,9 @@ pub(super) fn verdict(stage: &mut Stage, samples: usize) -> Result<Vec<Row>> {
     }])
 }
 
+/// Kilobytes in a MiB.
+const MEBIBYTE_KB: f64 = 1048.576;
+
 /// What one import took.
 struct Import {
     seconds: f64,
@@ -146,10 +126,10 @@ pub(super) fn large(stage: &mut Stage, samples: usize) -> Result<Vec<Row>> {
     let (mut ours, mut dd, mut copies) = (Vec::new(), Vec::new(), Vec::new());
     let (mut memory, mut disk) = (Vec::new(), Vec::new());
     for turn in 0..turns {
-        let (read, write) = (read_all(&stick)?, write_all(&stick, &maker.folder)?);
+        let (read, write) = (read_all(&stick)?, write_all(&stick, maker.folder())?);
         say(&format!("dd: read {read:.1} s, write {write:.1} s"));
         dd.push(read.max(write));
-        copies.push(copy_all(&stick, &maker.folder)?);
+        copies.push(copy_all(&stick, maker.folder())?);
         let done = import(&maker, &stick, &format!("data-{turn}"))?;
         ours.push(done.seconds);
         memory.push(mebibytes(done.peak_memory));
@@ -194,7 +174,7 @@ pub(super) fn large(stage: &mut Stage, samples: usize) -> Result<Vec<Row>> {
 
 /// A bundle of 4 GiB that no compression makes smaller, on the disk that is measured.
 fn large_bundle(maker: &Maker) -> Result<PathBuf> {
-    let content = maker.folder.join("content");
+    let content = maker.folder().join("content");
     fs::create_dir_all(&content)?;
     let mut noise = fs::File::open("/dev/urandom")?;
     let mut names = Vec::new();
@@ -311,7 +291,7 @@ fn import(maker: &Maker, stick: &Path, name: &str) -> Result<Import> {
 fn cut_off(maker: &Maker, stick: &Path) -> Result<u64> {
     let payload: u64 = volumes(stick)?.iter().map(|path| bytes_of_file(path)).sum();
     let mut appliance = maker.appliance("data-cut")?;
-    let device = Device::holding(stick, &maker.folder)?;
+    let device = Device::holding(stick, maker.folder())?;
     let base = device.bytes_read()?;
     let mut client = appliance
         .command(&["bundle", "import", at(device.place())?])
@@ -329,7 +309,7 @@ fn cut_off(maker: &Maker, stick: &Path) -> Result<u64> {
     let first = device.bytes_read()? - base;
     drop(device);
     appliance.start().map_err(plain)?;
-    let device = Device::holding(stick, &maker.folder)?;
+    let device = Device::holding(stick, maker.folder())?;
     let base = device.bytes_read()?;
     appliance
         .ok(&["bundle", "import", at(device.place())?])
@@ -358,14 +338,16 @@ fn high_water(id: u32) -> Result<u64> {
 
 /// The recipe of the demonstration, carried a second time to an appliance that has it all.
 pub(super) fn delta(stage: &mut Stage, _: usize) -> Result<Vec<Row>> {
-    let maker = Maker::new(stage, "delta")?;
+    let folder = stage.folder.join("delta");
+    let connected = Connected::set_up(&folder, &stage.binary, &shared_cache(&stage.root))?;
+    let maker = Maker { connected };
     let recipe = stage.root.join("bundles/demo.toml");
     let full = maker.make(&recipe, "full", &[])?;
     let mut appliance = maker.appliance("data")?;
     appliance
         .ok(&["bundle", "import", at(&full)?])
         .map_err(plain)?;
-    let slip = maker.folder.join("have.slip");
+    let slip = maker.folder().join("have.slip");
     appliance
         .ok(&["bundle", "have", "-o", at(&slip)?])
         .map_err(plain)?;
@@ -382,7 +364,7 @@ pub(super) fn delta(stage: &mut Stage, _: usize) -> Result<Vec<Row>> {
         }
         Ok(bytes)
     };
-    let program = maker.binary.metadata()?.len();
+    let program = maker.connected.binary.metadata()?.len();
     say(&format!(
         "the whole: {:.1} MiB, the program of {:.1} MiB among it",
         mebibytes(sum(&full)?),
@@ -392,7 +374,7 @@ pub(super) fn delta(stage: &mut Stage, _: usize) -> Result<Vec<Row>> {
     Ok(vec![Row {
         name: "demo.toml again, as a delta".to_owned(),
         unit: "kB",
-        ours: Samples::new(vec![mebibytes(carried) * 1048.576]),
+        ours: Samples::new(vec![mebibytes(carried) * MEBIBYTE_KB]),
         other: None,
         figure: Figure::Most(200.0, 200.0),
     }])

@@ -1,15 +1,14 @@
 //! From a bundle that was carried in to the end of the first job that uses its image, beside what
 //! the image alone takes with other tools.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use testkit::appliance::Appliance;
+use testkit::docker::Daemon;
 use testkit::git::Tree;
-use vocab::Clock;
 
 use super::bundles::Maker;
 use super::samples::{Figure, Row, Samples};
@@ -25,7 +24,7 @@ const IMAGE: &str = "localhost/lab/debian:12";
 pub(super) fn first_job(stage: &mut Stage, samples: usize) -> Result<Vec<Row>> {
     let turns = samples.clamp(1, 5);
     let maker = Maker::new(stage, "first-job")?;
-    let recipe = maker.folder.join("recipe.toml");
+    let recipe = maker.folder().join("recipe.toml");
     let text = format!(
         "[bundle]\nproduct = \"lab\"\nchannel = \"stable\"\narch = [\"amd64\"]\n\
          volume = \"4GB\"\nnot_after = \"6mo\"\n\
@@ -79,7 +78,7 @@ fn import_and_run(
     let token = appliance.user("dev", &[]).map_err(plain)?;
     appliance.repo("lab/echo", "dev").map_err(plain)?;
     let url = appliance.url("lab/echo", "dev", &token);
-    let tree = Tree::init(&maker.folder.join(format!("tree-{turn}"))).map_err(plain)?;
+    let tree = Tree::init(&maker.folder().join(format!("tree-{turn}"))).map_err(plain)?;
     tree.write(".github/workflows/ci.yml", ECHO)
         .map_err(plain)?;
     tree.commit("first").map_err(plain)?;
@@ -100,76 +99,30 @@ fn import_and_run(
     Ok((import, job))
 }
 
-/// A docker daemon in a folder of its own; ended when it is dropped.
-struct Daemon(Child);
-
-impl Daemon {
-    fn start(folder: &Path) -> Result<Self> {
-        let at = |name: &str| folder.join(name);
-        let log = File::create(at("dockerd.log"))?;
-        let program = find_program("dockerd").context("dockerd is not installed")?;
-        let child = Command::new(program)
-            .args(["--bridge=none", "--iptables=false", "--ip-forward=false"])
-            .arg(format!("--host=unix://{}", at("docker.sock").display()))
-            .arg("--data-root")
-            .arg(at("docker"))
-            .arg("--exec-root")
-            .arg(at("docker-run"))
-            .arg("--pidfile")
-            .arg(at("docker.pid"))
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        let mut daemon = Self(child);
-        while !docker_in(folder).arg("version").output()?.status.success() {
-            if let Some(status) = daemon.0.try_wait()? {
-                bail!(
-                    "dockerd ended with {status}; see {}",
-                    at("dockerd.log").display()
-                );
-            }
-            Clock::sleep(Duration::from_millis(50));
-        }
-        Ok(daemon)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        let asked = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        if asked.is_err() || self.0.wait().is_err() {
-            say("a docker daemon may still run");
-        }
-    }
-}
-
-fn docker_in(folder: &Path) -> Command {
-    let mut command = Command::new("docker");
-    command
-        .arg("--host")
-        .arg(format!("unix://{}", folder.join("docker.sock").display()));
-    command
-}
-
 /// `docker load` of the image, and `docker run` of `echo hi` in it.
 fn docker(maker: &Maker, image: &Path, turns: usize) -> Result<Samples> {
-    let folder = maker.folder.join("docker");
+    let folder = maker.folder().join("docker");
     fs::create_dir_all(&folder)?;
     let archive = folder.join("image.tar");
     run(Command::new("skopeo")
         .args(["--insecure-policy", "copy", "--quiet"])
         .arg(format!("oci-archive:{}", image.display()))
         .arg(format!("docker-archive:{}:{IMAGE}", archive.display())))?;
-    let daemon = Daemon::start(&folder)?;
+    let program = find_program("dockerd").context("dockerd is not installed")?;
+    let daemon = Daemon::start(&mut Command::new(program), &folder).map_err(plain)?;
+    let docker = || {
+        let mut command = Command::new("docker");
+        command.args(["--host", daemon.host()]);
+        command
+    };
     let mut values = Vec::new();
     for _ in 0..turns {
         values.push(milliseconds(|| {
-            run(docker_in(&folder)
+            run(docker()
                 .args(["load", "--quiet", "--input"])
                 .arg(&archive)
                 .stdout(Stdio::null()))?;
-            let said = docker_in(&folder)
+            let said = docker()
                 .args(["run", "--rm", "--network", "none", IMAGE, "echo", "hi"])
                 .output()?;
             if said.stdout != b"hi\n" {
@@ -177,22 +130,19 @@ fn docker(maker: &Maker, image: &Path, turns: usize) -> Result<Samples> {
             }
             Ok(())
         })?);
-        run(docker_in(&folder)
-            .args(["image", "rm", IMAGE])
-            .stdout(Stdio::null()))?;
+        run(docker().args(["image", "rm", IMAGE]).stdout(Stdio::null()))?;
     }
-    drop(daemon);
     Ok(Samples::new(values))
 }
 
 /// `skopeo copy` of the image into a storage of containers, which unpacks it.
 fn skopeo(maker: &Maker, image: &Path, turns: usize) -> Result<Samples> {
     if find_program("skopeo").is_none() {
-        bail!("not installed");
+        bail!("skopeo is not installed");
     }
     let mut values = Vec::new();
     for turn in 0..turns {
-        let folder = maker.folder.join(format!("containers-{turn}"));
+        let folder = maker.folder().join(format!("containers-{turn}"));
         let storage = format!(
             "containers-storage:[vfs@{0}/root+{0}/run]{IMAGE}",
             folder.display()

@@ -59,7 +59,7 @@ impl Row {
     fn verdict(&self) -> (String, Option<bool>) {
         match self.figure {
             Figure::Ratio(most) => (
-                format!("≤ {most} ×"),
+                format!("≤ {most:.2} ×"),
                 self.ratio().map(|ratio| ratio <= most),
             ),
             Figure::Most(median, high) => {

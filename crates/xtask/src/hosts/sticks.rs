@@ -6,9 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
+use testkit::noise;
 
 use super::sha256_of;
-use crate::demo::carried::Connected;
+use crate::demo::carried::{Connected, shared_cache};
 use crate::shell::{cargo, part, run};
 
 /// What the second bundle brings beside the program: as much as makes its import take a while, in
@@ -49,15 +50,15 @@ impl Sticks {
         std::os::unix::fs::symlink(root.join("appliance"), folder.join("appliance"))?;
         let recipe = recipes.join("demo.toml");
         let text = fs::read_to_string(root.join("bundles/demo.toml"))?;
-        let connected = Connected::set_up(root, &folder, program)?;
+        let connected = Connected::set_up(&folder, program, &shared_cache(root))?;
 
         fs::write(&recipe, &text)?;
-        let one = connected.bundle(&recipe, &folder.join("one"))?;
+        let one = connected.bundle(&recipe, &folder.join("one"), &[])?;
 
         let next = recipes.join("next");
         build(candidate, &next, NEXT, "")?;
         let mut samples = String::new();
-        for (n, bytes) in noise(SAMPLES * SAMPLE_BYTES)
+        for (n, bytes) in noise(1, SAMPLES * SAMPLE_BYTES)
             .chunks(SAMPLE_BYTES)
             .enumerate()
         {
@@ -66,11 +67,11 @@ impl Sticks {
             samples += &format!("[[file]]\nname = \"{name}\"\npath = \"{name}\"\n\n");
         }
         fs::write(&recipe, with_program(&text, &samples, "next")?)?;
-        let two = connected.bundle(&recipe, &folder.join("two"))?;
+        let two = connected.bundle(&recipe, &folder.join("two"), &[])?;
 
         build(candidate, &recipes.join("bad"), BAD, "exits at once")?;
         fs::write(&recipe, with_program(&text, &samples, "bad")?)?;
-        let three = connected.bundle(&recipe, &folder.join("three"))?;
+        let three = connected.bundle(&recipe, &folder.join("three"), &[])?;
 
         let app = root.join("appliance/tasks-app");
         let sticks = Self {
@@ -159,20 +160,6 @@ fn size_of(path: &Path) -> Result<u64> {
         bytes += size_of(&entry?.path())?;
     }
     Ok(bytes)
-}
-
-/// Bytes that no compression makes less of.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut out = Vec::with_capacity(len + 8);
-    while out.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        out.extend_from_slice(&state.to_le_bytes());
-    }
-    out.truncate(len);
-    out
 }
 
 #[cfg(test)]

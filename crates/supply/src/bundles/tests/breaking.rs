@@ -9,9 +9,10 @@ use std::process::Command;
 use audit::Who;
 use testkit::fickle::Fickle;
 use testkit::forgetful::{Forgetful, Keep};
+use testkit::noise;
 use vocab::Entropy;
 
-use super::site::{Here, Lab, NOW_MS, noise};
+use super::site::{Here, Lab, NOW_MS};
 
 fn rounds(usual: u64) -> u64 {
     std::env::var("COFFERDAM_ROUNDS").map_or(usual, |n| n.parse().unwrap())

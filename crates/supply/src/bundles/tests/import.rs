@@ -1,6 +1,8 @@
 //! Taking in: what is served then, what is kept when it breaks off, what is told.
 
-use super::site::{Here, Lab, NOW_MS, noise};
+use testkit::noise;
+
+use super::site::{Here, Lab, NOW_MS};
 
 #[test]
 fn a_bundle_is_verified_taken_in_and_served() {

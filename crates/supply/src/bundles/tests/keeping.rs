@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use audit::Who;
 use bundle::slip::{Have, Need, open};
 use store::BlobError;
+use testkit::noise;
 use vocab::{Digest, Entropy};
 
-use super::site::{Here, Lab, NOW_MS, noise};
+use super::site::{Here, Lab, NOW_MS};
 use crate::{GenerationId, generation};
 
 /// Bundle `seq` with one file of its own and one that all share.

@@ -8,9 +8,10 @@ use audit::Who;
 use bundle::Manifest;
 use bundle::volume::{FIRST, header};
 use testkit::fickle::Fickle;
+use testkit::noise;
 use vocab::Digest;
 
-use super::site::{Here, Lab, noise};
+use super::site::{Here, Lab};
 
 struct Rig {
     lab: Lab,

@@ -8,9 +8,10 @@ use std::fs;
 use std::path::Path;
 
 use audit::Who;
+use testkit::noise;
 use vocab::Entropy;
 
-use super::site::{Here, Lab, noise};
+use super::site::{Here, Lab};
 
 struct Dice(Entropy);
 

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use audit::{Actor, Via, Who};
+use testkit::noise;
 use vocab::{Digest, UserId};
 
-use super::site::{Here, Lab, NOW_MS, noise};
+use super::site::{Here, Lab, NOW_MS};
 use crate::bundles::pin;
 
 const DAY_MS: i64 = 86_400_000;
