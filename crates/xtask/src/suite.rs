@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::shell::{cargo, has_program, in_ci, is_root, part, run, say};
 use crate::{hosts, image, tidy, tools};
 
-/// Runs all checks and tests, and with `hosts` the booted hosts before the tests. The test
+/// Runs all checks and tests, and with `with_hosts` the booted hosts before the tests. The test
 /// runner's closing line is the last thing printed.
 pub(crate) fn run_all(root: &Path, with_hosts: bool) -> Result<()> {
     check_rights()?;
@@ -36,11 +36,19 @@ pub(crate) fn run_all(root: &Path, with_hosts: bool) -> Result<()> {
     if is_root() {
         image::ensure(root, None)?;
     }
-    if with_hosts {
-        hosts::run(root, &[], None)?;
+    let hosts = if with_hosts {
+        hosts::run(root, &[], None)
+    } else {
+        Ok(())
+    };
+    if let Err(error) = &hosts {
+        say(&format!(
+            "the booted hosts failed, the tests run nevertheless: {error:#}"
+        ));
     }
     say("tests: unit, integration and end-to-end, under nextest");
-    nextest(root)
+    nextest(root)?;
+    hosts
 }
 
 fn check_rights() -> Result<()> {

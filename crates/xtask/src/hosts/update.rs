@@ -9,17 +9,15 @@ use crate::shell::{relay, say};
 
 /// The bundle with a program that exits as soon as it is to serve.
 const BAD_BUNDLE: &str = "/media/lab-stable-000003";
-/// Seconds that the bad program is on trial, and that the way back may take beyond that.
+/// Seconds that the bad program is on trial. It never serves, so a slow host cannot make it pass,
+/// and a short trial shows how soon the way back is over.
 const BAD_TRIAL: u32 = 10;
-const BACK_MAX: f64 = 30.0;
 
 impl Story {
     /// Switches, goes back, and is brought back.
     pub(super) fn updates(&mut self, sticks: &Sticks) -> Result<()> {
         self.applies(sticks)?;
-        let back = self
-            .guest
-            .ok_within("cofferdam update rollback --trial 10", LONG)?;
+        let back = self.guest.ok_within("cofferdam update rollback", LONG)?;
         relay(&back);
         if self.program()?["current"]["sha256"] != sticks.program_sha256.as_str() {
             bail!("the version before did not take its place back");
@@ -67,12 +65,9 @@ impl Story {
             bail!("a bad version was not told so; code {}", applied.code);
         }
         say(&format!(
-            "tried and gone back from in {:.0} s by the host's clock",
+            "tried for {BAD_TRIAL} s and gone back from, {:.0} s in all by the host's clock",
             applied.seconds
         ));
-        if applied.seconds > f64::from(BAD_TRIAL) + BACK_MAX {
-            bail!("the way back took too long");
-        }
         let status = self.program()?;
         let last = &status["last"];
         let why = last["reason"].as_str().unwrap_or_default();
