@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use bundle::sign::SecretKey;
+use bundle::slip::{self, Have};
 use serde_json::Value;
 use stories::{folder, tasks_app};
 use testkit::Result;
@@ -110,6 +112,98 @@ fn a_recipe_becomes_the_same_bundle_whoever_builds_it() -> Result {
         verified.contains("blobs: 2, each what its name says"),
         "{verified}"
     );
+    Ok(())
+}
+
+/// The slip of an appliance that imported number 1 and holds these blobs.
+fn have(blobs: Vec<String>) -> Result<String> {
+    let have = Have {
+        cofferdam_have: 1,
+        appliance: "lab-1".to_owned(),
+        version: "0.1.0".to_owned(),
+        arch: "amd64".to_owned(),
+        day: "2026-11-20".to_owned(),
+        product: "lab".to_owned(),
+        channel: "stable".to_owned(),
+        seq: 1,
+        root: 1,
+        free_bytes: 1,
+        manifest: None,
+        pins: Vec::new(),
+        keys: Vec::new(),
+        blobs,
+    };
+    let (_, secret) = bundle::sign::generate(None)?;
+    Ok(slip::seal(&have, &SecretKey::open(&secret, None)?)?)
+}
+
+#[test]
+fn a_delta_carries_the_program_only_to_who_lacks_it_and_nothing_new_is_installed_from_it() -> Result
+{
+    let folder = folder()?;
+    let at = folder.path();
+    site(at)?;
+    run(program(at, "cache", "UTC", "022")?.args(["bundle", "lock", "demo.toml"]))?;
+    let build = |out: &str, more: &[&str]| {
+        let words = [
+            "bundle",
+            "build",
+            "demo.toml",
+            "--key",
+            "release-a",
+            "-o",
+            out,
+        ];
+        run(program(at, "cache", "UTC", "022")?.args(words).args(more))
+    };
+    build("whole", &[])?;
+    let sealed = bundle::Sealed::open(&at.join("whole"))?;
+    let trust = bundle::Trust::Pinned(sealed.roots[&1].fingerprint());
+    let manifest = sealed.verify(&trust)?.manifest;
+    let own = debug_binary()?;
+    let own = vocab::Digest::of(&fs::read(own)?).hex();
+    let all: Vec<String> = manifest.blobs.iter().map(|blob| blob.d.hex()).collect();
+    assert!(all.contains(&own));
+    let rest: Vec<String> = all.iter().filter(|hex| **hex != own).cloned().collect();
+    fs::write(at.join("all.slip"), have(all)?)?;
+    fs::write(at.join("rest.slip"), have(rest)?)?;
+
+    let said = build("without", &["--seq", "2", "--have", "all.slip"])?;
+    assert!(said.contains("the program is left out"), "{said}");
+    let without = at.join("without/lab-stable-000002");
+    assert!(!without.join("cofferdam-linux-x86_64").exists());
+    let mut bytes = 0;
+    for entry in fs::read_dir(&without)? {
+        bytes += entry?.metadata()?.len();
+    }
+    assert!(bytes < 200_000, "a delta of nothing takes {bytes} bytes");
+    let told = fs::read_to_string(without.join("VERIFY.txt"))?;
+    assert!(
+        told.contains("not among these files") && told.contains(&own),
+        "{told}"
+    );
+    let verified = run(Command::new("sh")
+        .arg(without.join("verify.sh"))
+        .arg(at.join("release-a.pub")))?;
+    assert!(verified.contains("blobs: 0, each"), "{verified}");
+
+    // Who lacks that very program gets it, in its volume and beside it.
+    let said = build("with", &["--seq", "2", "--have", "rest.slip"])?;
+    assert!(!said.contains("left out"), "{said}");
+    let beside = fs::read(at.join("with/lab-stable-000002/cofferdam-linux-x86_64"))?;
+    assert_eq!(vocab::Digest::of(&beside).hex(), own);
+
+    let refused = program(at, "cache", "UTC", "022")?
+        .env("COFFERDAM_PREFIX", at.join("host"))
+        .args(["install", "--from", "without", "--root-fingerprint"])
+        .arg(sealed.roots[&1].fingerprint().hex())
+        .output()?;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains("2 of them are not in") && said.contains("the program itself among them"),
+        "{said}"
+    );
+    assert!(!refused.status.success() && !at.join("host").exists());
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use stories::folder;
+use stories::stick::Stick;
 use testkit::Result;
 use testkit::appliance::debug_binary;
 
@@ -203,6 +204,48 @@ fn a_refused_install_leaves_nothing_behind() -> Result {
     }
     fs::remove_file(host.at("alien.pem"))?;
     assert_eq!(host.snapshot()?, before);
+    Ok(())
+}
+
+#[test]
+fn a_delta_installs_only_where_what_it_leaves_out_is_there() -> Result {
+    let host = Host::new()?;
+    let medium = folder()?;
+    let stick = Stick::new(medium.path())?;
+    let there = b"carried before";
+    let digest = vocab::Digest::of(there);
+    let mut draft = Stick::draft(2);
+    draft.have_sha256 = Some(vocab::Digest::of(b"slip"));
+    draft.assumed.insert(digest, there.len() as u64);
+    let delta = stick.bundle(draft, &[("old", there), ("new", b"carried now")])?;
+    let delta = delta.to_str().ok_or("a path is no text")?;
+    let fingerprint = stick.fingerprint();
+    let words = [
+        "install",
+        "--listen",
+        "127.0.0.1:0",
+        "--from",
+        delta,
+        "--root-fingerprint",
+        &fingerprint,
+    ];
+    let before = host.snapshot()?;
+    let refused = host.run(&words)?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success()
+            && said.contains("1 of them are not in")
+            && !said.contains("the program itself"),
+        "{said}"
+    );
+    assert_eq!(host.snapshot()?, before);
+
+    host.install()?;
+    let home = store::blob_path(&host.data(), &digest);
+    fs::create_dir_all(home.parent().ok_or("a blob has no folder")?)?;
+    fs::write(&home, there)?;
+    let said = host.ok(&words)?;
+    assert!(said.contains("✓ import:"), "{said}");
     Ok(())
 }
 

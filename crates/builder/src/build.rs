@@ -25,6 +25,7 @@ use crate::trust::{Chain, TrustError};
 
 pub use delta::Wants;
 pub(crate) use delta::answers;
+pub use folder::Program;
 
 /// What a build needs beside recipe and lock.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub struct Built {
     pub signed_by: Vec<String>,
     /// How many release keys must sign.
     pub threshold: usize,
+    /// Where the program to install from is.
+    pub program: Program,
     /// What the need slip asks for, and whether it is in.
     pub wants: Wants,
 }
@@ -191,7 +194,7 @@ pub fn build(
     let carried = delta::split(&mut draft, blobs, recipe, options)?;
     let contents = measured(&carried, means)?;
     let wants = delta::wants(&draft.items, options.need);
-    let program = program(&draft.items);
+    let program = program(&draft);
     let folder = folder::Folder {
         draft,
         contents,
@@ -211,6 +214,7 @@ pub fn build(
             .map(|key| key.id().to_string())
             .collect(),
         threshold: statement.release.threshold,
+        program,
         wants,
     })
 }
@@ -333,10 +337,16 @@ fn measured(
     Ok(found)
 }
 
-/// The program that goes beside the manifest, to install from.
-fn program(items: &[Item]) -> Option<Digest> {
-    items.iter().find_map(|item| match item {
+/// The program that goes beside the manifest, to install from; an appliance whose slip lists that
+/// very program can install from its own copy.
+fn program(draft: &Draft) -> Program {
+    let signed = draft.items.iter().find_map(|item| match item {
         Item::Selfupdate(own) if own.arch == "amd64" => Some(own.d),
         _ => None,
-    })
+    });
+    match signed {
+        None => Program::None,
+        Some(digest) if draft.assumed.contains_key(&digest) => Program::LeftOut(digest),
+        Some(digest) => Program::Beside(digest),
+    }
 }

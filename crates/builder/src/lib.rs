@@ -15,7 +15,7 @@ mod source;
 mod trust;
 mod watch;
 
-pub use build::{BuildError, BuildOptions, Built, Wants, build, check_lock};
+pub use build::{BuildError, BuildOptions, Built, Program, Wants, build, check_lock};
 pub use cache::{Cache, CacheError};
 pub use child::ChildError;
 pub use lock::{Lock, LockError, LockedBlob, LockedFile, Pin};

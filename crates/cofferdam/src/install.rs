@@ -135,7 +135,7 @@ fn verify(steps: &mut Steps, plan: &Plan, args: &Install) -> anyhow::Result<Opti
     };
     let fingerprint = gate::fingerprint(args.root_fingerprint.as_deref())?;
     let cleared = steps.run("bundle", || {
-        let cleared = gate::clear(from, &fingerprint, &plan.host, &plan.program)?;
+        let cleared = gate::clear(from, &fingerprint, &plan.host, &plan.program, &plan.data)?;
         let manifest = &cleared.verified.manifest;
         let signers: Vec<&str> = cleared
             .verified

@@ -20,12 +20,23 @@ use crate::trust::Chain;
 /// The program's name in a bundle.
 const PROGRAM: &str = "cofferdam-linux-x86_64";
 
+/// The program to install from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The recipe brings none.
+    None,
+    /// It lies beside the manifest, under this digest.
+    Beside(Digest),
+    /// A delta leaves it out: the appliance has the program of this digest.
+    LeftOut(Digest),
+}
+
 /// A folder that is about to be written.
 pub(super) struct Folder<'a> {
     pub(super) draft: Draft,
     pub(super) contents: BTreeMap<Digest, Content>,
     pub(super) limit_bytes: u64,
-    pub(super) program: Option<Digest>,
+    pub(super) program: Program,
     pub(super) trust: &'a Chain,
     pub(super) keys: &'a [SecretKey],
 }
@@ -100,13 +111,13 @@ impl Folder<'_> {
         for (name, content) in self.trust.files() {
             put(part, name, content, 0o644)?;
         }
-        if let Some(program) = self.program {
+        if let Program::Beside(program) = self.program {
             let from = means.cache.path(&program);
             let bytes = std::fs::read(&from).map_err(failed(&from))?;
             put(part, PROGRAM, &bytes, 0o755)?;
         }
         put(part, "verify.sh", texts::VERIFY_SH.as_bytes(), 0o755)?;
-        let text = texts::verify(&manifest, &digest, self.trust, self.program.as_ref());
+        let text = texts::verify(&manifest, &digest, self.trust, self.program);
         put(part, "VERIFY.txt", text.as_bytes(), 0o644)?;
         let comment = trusted_comment(&manifest, &digest);
         for key in self.keys {

@@ -3,6 +3,7 @@
 use bundle::Manifest;
 use vocab::Digest;
 
+use super::Program;
 use crate::trust::Chain;
 
 /// Checks signature, sums and every blob with a shell and minisign or openssl.
@@ -13,7 +14,7 @@ pub(super) fn verify(
     manifest: &Manifest,
     digest: &Digest,
     trust: &Chain,
-    program: Option<&Digest>,
+    program: Program,
 ) -> String {
     let statement = trust.newest().statement();
     let keys: Vec<String> = statement
@@ -23,12 +24,18 @@ pub(super) fn verify(
         .map(|key| format!("  {}  {}\n  {}", key.name, key.id, key.key))
         .collect();
     let program = match program {
-        Some(digest) => format!(
+        Program::Beside(digest) => format!(
             "The program to install from, cofferdam-linux-x86_64, has SHA-256\n\n  {}\n\n\
              Compare it with the paper that came with the stick, digit by digit, before it runs.\n\n",
             digest.hex()
         ),
-        None => String::new(),
+        Program::LeftOut(digest) => format!(
+            "A delta, for an appliance that has the rest. The program is not among these files;\n\
+             to install from, take a bundle that was built without --have. The program has SHA-256\n\n  \
+             {}\n\n",
+            digest.hex()
+        ),
+        Program::None => String::new(),
     };
     format!(
         "Bundle {product} {channel}, number {seq}, content {content}\n\

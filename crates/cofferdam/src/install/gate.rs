@@ -5,6 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use bundle::manifest::Manifest;
 use bundle::{Appliance, Item, Sealed, Trust, Verified, Version};
 use vocab::{Clock, Digest};
 
@@ -18,12 +19,16 @@ pub(crate) struct Cleared {
 }
 
 /// Judges the bundle at `from` by the root that `fingerprint` names, for an appliance called
-/// `name`. Changes nothing.
+/// `name` with its data in `data`. Changes nothing.
+///
+/// A delta is refused where what it takes for granted is not in `data`: its import would fail once
+/// everything else was installed.
 pub(crate) fn clear(
     from: &Path,
     fingerprint: &Digest,
     name: &str,
     own: &Digest,
+    data: &Path,
 ) -> anyhow::Result<Cleared> {
     let sealed = Sealed::open(from)?;
     let verified = sealed.verify(&Trust::Pinned(*fingerprint))?;
@@ -50,10 +55,16 @@ pub(crate) fn clear(
             _ => None,
         })
         .collect();
+    let manifest = &verified.manifest;
+    has_base(manifest, &programs, data)?;
     if let Some(signed) = programs.iter().find(|program| *program != own) {
+        let place = match is_assumed(manifest, signed) {
+            true => "the last whole bundle, because this delta does not carry it",
+            false => "the medium",
+        };
         bail!(
             "this program ({}) is not the one that the bundle's signers signed ({}); copy \
-             cofferdam-linux-x86_64 from the medium, compare its SHA-256 with the paper, and run \
+             cofferdam-linux-x86_64 from {place}, compare its SHA-256 with the paper, and run \
              that",
             own.hex(),
             signed.hex()
@@ -64,6 +75,42 @@ pub(crate) fn clear(
         holds_program: !programs.is_empty(),
         verified,
     })
+}
+
+fn is_assumed(manifest: &Manifest, digest: &Digest) -> bool {
+    let mut assumed = manifest.base.iter().flat_map(|base| &base.assumed);
+    assumed.any(|blob| blob.d == *digest)
+}
+
+/// Refuses a delta whose base is not here.
+fn has_base(manifest: &Manifest, programs: &[Digest], data: &Path) -> anyhow::Result<()> {
+    let Some(base) = &manifest.base else {
+        return Ok(());
+    };
+    let is_here = |blob: &bundle::manifest::Assumed| {
+        let path = store::blob_path(data, &blob.d);
+        std::fs::metadata(path).is_ok_and(|meta| meta.len() == blob.n)
+    };
+    let lacking: Vec<Digest> = base
+        .assumed
+        .iter()
+        .filter(|blob| !is_here(blob))
+        .map(|blob| blob.d)
+        .collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let (count, of) = (lacking.len(), base.assumed.len());
+    let among = match programs.iter().any(|program| lacking.contains(program)) {
+        true => ", the program itself among them",
+        false => "",
+    };
+    bail!(
+        "this bundle is a delta: it takes for granted {of} blobs that another appliance has, and \
+         {count} of them are not in {}{among}; install from a whole bundle, one that was built \
+         without --have",
+        data.display()
+    );
 }
 
 fn today() -> anyhow::Result<String> {

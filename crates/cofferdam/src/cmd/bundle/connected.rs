@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use builder::recipe::Want;
 use builder::{
     BuildError, BuildOptions, Built, Cache, Chain, Lock, LockOptions, Locked, Means, PlanOptions,
-    Recipe, Update,
+    Program, Recipe, Update,
 };
 use serde_json::{Value, json};
 use vocab::{Clock, Digest};
@@ -292,6 +292,7 @@ fn show_built(global: &Global, built: &Built) {
             "closure_bytes": manifest.closure.bytes,
             "signed_by": built.signed_by, "signatures_missing": missing,
             "met": built.wants.met, "unmet": built.wants.unmet,
+            "program": matches!(built.program, Program::Beside(_)),
         });
         output::json(&said);
         return;
@@ -310,6 +311,12 @@ fn show_built(global: &Global, built: &Built) {
     ));
     if assumed > 0 {
         output::line(&format!("  a delta: {assumed} blobs are taken for granted"));
+    }
+    if let Program::LeftOut(_) = built.program {
+        output::line(
+            "  the program is left out: the appliance has it; a new host is installed from a whole \
+             bundle",
+        );
     }
     output::line(&format!("  manifest SHA-256 {}", built.digest.hex()));
     match missing {
