@@ -1,19 +1,19 @@
 //! Appending: an entry becomes one exact line, and the line a leaf.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use evidence::tree::leaf_hash;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use store::Tx;
 use vocab::{Clock, Entropy, Fence, Stopwatch};
 
-use crate::check::leaf_hash;
 use crate::{Actor, Entry, Out, Seq, Who, jcs, sql};
 
 /// The longest line; what is longer was not bounded by its maker.
-const LINE_BYTES: usize = 256 << 10;
+const LINE_BYTES: usize = evidence::tiles::ENTRY_MAX_BYTES;
 
 /// Where entries come from: the same for the life of a process.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +35,7 @@ struct Shared {
     origin: Origin,
     started: Stopwatch,
     generation: AtomicI64,
+    broken: OnceLock<String>,
 }
 
 /// Why an entry cannot be appended. The action that it tells of must not happen then.
@@ -49,6 +50,9 @@ pub enum AppendError {
          directory, then try again"
     )]
     Full,
+    /// Tampering was found; reading goes on.
+    #[error("the audit log was tampered with, so nothing is changed any more: {0}")]
+    Broken(String),
     /// The details are too long.
     #[error(
         "audit entry {kind} would be {size_bytes} bytes long; at most {} are kept",
@@ -87,6 +91,7 @@ impl Auditor {
             origin,
             started: Stopwatch::start(),
             generation: AtomicI64::new(0),
+            broken: OnceLock::new(),
         }))
     }
 
@@ -113,11 +118,27 @@ impl Auditor {
         self.0.generation.store(generation, Ordering::Relaxed);
     }
 
+    /// Refuses every further entry, and so every further change: tampering was found. Only a
+    /// restart, which looks again, takes this back.
+    pub fn refuse(&self, found: &str) {
+        // What was found first is what is told.
+        drop(self.0.broken.set(found.to_owned()));
+    }
+
+    /// Why no entry is taken any more, if so.
+    #[must_use]
+    pub fn refusing(&self) -> Option<&str> {
+        self.0.broken.get().map(String::as_str)
+    }
+
     /// Appends `entry` to the log, in the transaction of the action that it tells of.
     ///
     /// The time in the line is never before that of the last entry: when the clock went back,
     /// the line says `"clk":"floor"`.
     pub fn append(&self, tx: &mut Tx<'_>, who: &Who, entry: Entry) -> Result<Seq, AppendError> {
+        if let Some(found) = self.refusing() {
+            return Err(AppendError::Broken(found.to_owned()));
+        }
         let head = sql::head(tx)?;
         let now_us = unix_us(self.now());
         let t_us = now_us.max(head.t_us);

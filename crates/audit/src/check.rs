@@ -1,7 +1,7 @@
 //! Looking for tampering: lines that changed, are missing, or were cut off the end.
 
+use evidence::tree::leaf_hash;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use store::Db;
 
 use crate::append::commitment;
@@ -9,16 +9,6 @@ use crate::sql;
 
 /// How many findings are worth listing.
 const FINDINGS: usize = 100;
-
-/// The hash of a line as a leaf of the tree: SHA-256(0x00 || line). Source: RFC 6962, 2.1.
-#[must_use]
-pub fn leaf_hash(line: &[u8]) -> [u8; 32] {
-    Sha256::new()
-        .chain_update([0])
-        .chain_update(line)
-        .finalize()
-        .into()
-}
 
 /// What is wrong with the log, in words, at most 100 findings; empty when all is well.
 pub fn check(db: &Db) -> rusqlite::Result<Vec<String>> {

@@ -171,6 +171,7 @@ kinds! {
         SelfupdateRolledBack = "selfupdate.rolled_back" 4,
     }
     "audit" {
+        AuditExport = "audit.export" 3,
         AuditSearch = "audit.search" 1,
         AuditRedacted = "audit.redacted" 3,
         AuditAppendBlocked = "audit.append_blocked" 5,

@@ -8,17 +8,22 @@
 mod append;
 mod check;
 mod entry;
+mod export;
 mod jcs;
 mod kind;
 mod read;
+mod seal;
 mod sql;
 mod who;
 
 pub use append::{AppendError, Auditor, Origin};
-pub use check::{check, leaf_hash};
+pub use check::check;
 pub use entry::{Entry, Out};
+pub use evidence::tree::leaf_hash;
+pub use export::{Export, ExportError, Exported, Extra, Wanted};
 pub use kind::{Kind, UnknownKind};
 pub use read::{Filter, Head, Line, head, line, list, openings};
+pub use seal::{FolderTiles, Proof, Seal, SealError, Signed};
 pub use who::{Actor, Via, Who};
 
 /// The tables of this crate.

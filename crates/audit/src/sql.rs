@@ -107,6 +107,48 @@ pub(crate) fn line(db: &Db, seq: i64) -> rusqlite::Result<Option<Line>> {
         .optional()
 }
 
+/// The entries from `from` up to `to`, in order; fewer where some are missing.
+pub(crate) fn lines(db: &Db, from: u64, to: u64) -> rusqlite::Result<Vec<Line>> {
+    let seq = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
+    db.prepare_cached(
+        "SELECT seq, line, leaf FROM audit_entry WHERE seq >= ?1 AND seq < ?2 ORDER BY seq",
+    )?
+    .query_map([seq(from), seq(to)], as_line)?
+    .collect()
+}
+
+/// The first of `size` entries that is not dated before `t_us`; `size` where none is. Entries are
+/// dated in order, so that halving finds it.
+pub(crate) fn first_at(db: &Db, t_us: i64, size: u64) -> rusqlite::Result<u64> {
+    let mut dated = db.prepare_cached("SELECT t_us FROM audit_entry WHERE seq = ?1")?;
+    let (mut low, mut high) = (0, size);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let seq = i64::try_from(middle).unwrap_or(i64::MAX);
+        let at: i64 = dated.query_row([seq], |row| row.get(0))?;
+        if at < t_us {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+/// The newest `most` lines of one kind.
+pub(crate) fn details_of(db: &Db, kind: &str, most: usize) -> rusqlite::Result<Vec<String>> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    db.prepare_cached("SELECT line FROM audit_entry WHERE kind = ?1 ORDER BY seq DESC LIMIT ?2")?
+        .query_map(params![kind, most], |row| row.get(0))?
+        .collect()
+}
+
+/// One more than the last entry that is there.
+pub(crate) fn end(db: &Db) -> rusqlite::Result<i64> {
+    db.prepare_cached("SELECT coalesce(max(seq) + 1, 0) FROM audit_entry")?
+        .query_row([], |row| row.get(0))
+}
+
 pub(crate) fn list(db: &Db, filter: &Filter, limit: u32) -> rusqlite::Result<Vec<Line>> {
     let mut text = String::from("SELECT seq, line, leaf FROM audit_entry WHERE true");
     let mut values: Vec<Value> = Vec::new();

@@ -34,7 +34,7 @@ mod walk;
 
 pub use advertise::{Protocol, Service, Transport, advertise};
 pub use carried::{CarriedError, CarriedRefs, make_carried};
-pub use checkout::{CheckoutError, CheckoutOptions, checkout_tar};
+pub use checkout::{CheckoutError, CheckoutOptions, TreeLimits, checkout_tar, checkout_tree};
 pub use consolidate::Consolidated;
 pub use durable::Durability;
 pub use gix::ObjectId;

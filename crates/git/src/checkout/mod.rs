@@ -6,6 +6,9 @@
 
 mod index;
 mod metadata;
+mod tree;
+
+pub use tree::{TreeLimits, checkout_tree};
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt as _;
@@ -73,6 +76,14 @@ pub enum CheckoutError {
         path: String,
         /// The rule it breaks.
         rule: &'static str,
+    },
+    /// The tree is larger than the caller takes.
+    #[error("the tree has more than {most} (at '{path}')")]
+    TooLarge {
+        /// Where the limit was reached.
+        path: String,
+        /// The limit, in words.
+        most: String,
     },
     /// The prefix would lead out of the directory.
     #[error("'{prefix}' is no relative directory to check out into")]

@@ -5,3 +5,4 @@ mod clients;
 mod hostile;
 mod reading;
 mod support;
+mod trees;

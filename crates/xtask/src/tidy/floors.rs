@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("audit", 3),
     ("store", 2),
     ("builder", 2),
+    ("evidence", 1),
     ("workflow", 1),
     ("bundle", 1),
     ("git", 1),

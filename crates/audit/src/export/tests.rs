@@ -1,0 +1,480 @@
+//! Exports verify; every change to one, and every other history, does not.
+
+mod agree;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use evidence::checkpoint::Checkpoint;
+use evidence::note::NoteKey;
+use evidence::verify::{Anchors, Verdict, anchors_of, verify};
+use store::StoreOptions;
+use vocab::{Clock, Entropy, UserId, from_unix_ms};
+
+use super::*;
+use crate::{Actor, AppendError, Auditor, Entry, MIGRATIONS, Origin, Via, Who};
+
+const START_MS: i64 = 1_790_000_000_000;
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+struct Bed {
+    store: Store,
+    seal: Seal,
+    log: Auditor,
+    clock: Clock,
+    dir: tempfile::TempDir,
+}
+
+fn bed_called(origin: &str, seed: u64) -> Bed {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), &[MIGRATIONS], StoreOptions { skip_fsync: true }).unwrap();
+    let clock = Clock::scripted(from_unix_ms(START_MS));
+    let host = Origin {
+        host: origin.into(),
+        boot: "b0".into(),
+    };
+    Bed {
+        log: Auditor::new(clock.clone(), Entropy::scripted(seed), host),
+        seal: Seal::open(dir.path(), origin, &Entropy::scripted(seed)).unwrap(),
+        store,
+        clock,
+        dir,
+    }
+}
+
+/// A log of `entries`, one a minute, of two people and two kinds.
+fn bed(entries: u64) -> Bed {
+    let bed = bed_called("lab-0001", 1);
+    bed.append(entries);
+    bed
+}
+
+impl Bed {
+    fn append(&self, entries: u64) {
+        self.store
+            .write::<_, Error>(|tx| {
+                for i in 0..entries {
+                    let actor = Actor::User {
+                        id: UserId(if i % 3 == 0 { 4 } else { 17 }),
+                        name: "dev".parse().unwrap(),
+                    };
+                    let kind =
+                        [Kind::GitPush, Kind::BundleCommitted][usize::try_from(i % 2).unwrap()];
+                    self.log
+                        .append(tx, &Who::new(actor, Via::Http), Entry::success(kind))?;
+                    self.clock.advance(Duration::from_secs(60));
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    fn bytes(&self, wanted: Wanted) -> Result<(Exported, Vec<u8>), ExportError> {
+        let export = Export::begin(&self.store, &self.seal, wanted)?;
+        export.write(Vec::new(), from_unix_ms(START_MS), [], &mut |_| {})
+    }
+
+    fn export(&self, name: &str, wanted: Wanted) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, self.bytes(wanted).unwrap().1).unwrap();
+        path
+    }
+
+    fn anchors(&self) -> Anchors {
+        Anchors {
+            key: Some(self.seal.key().clone()),
+            ..Anchors::default()
+        }
+    }
+}
+
+fn at(minutes: u64) -> Option<SystemTime> {
+    Some(from_unix_ms(START_MS) + Duration::from_secs(60 * minutes))
+}
+
+fn judged(path: &Path, anchors: &Anchors) -> Verdict {
+    verify(path, anchors).unwrap()
+}
+
+fn after(previous: &Path) -> Anchors {
+    let (key, checkpoint): (NoteKey, Checkpoint) = anchors_of(previous).unwrap().unwrap();
+    Anchors {
+        key: Some(key),
+        previous: Some(checkpoint),
+        witnesses: Vec::new(),
+    }
+}
+
+fn words(verdict: &Verdict) -> String {
+    let all = verdict
+        .findings
+        .iter()
+        .map(|f| format!("{}@{}: {}", f.file, f.offset, f.what));
+    all.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_range_verifies_and_shows_what_was_asked_for() {
+    let bed = bed(600);
+    for (since, until, first, end) in [
+        (None, None, 0, 600),
+        (at(10), at(20), 9, 21),
+        (at(0), at(600), 0, 600),
+        (at(255), at(257), 254, 258),
+        (at(590), None, 589, 600),
+        (None, at(1), 0, 2),
+        (at(900), at(950), 599, 600),
+    ] {
+        let path = bed.export(
+            "r.cfa",
+            Wanted {
+                since,
+                until,
+                ..Wanted::default()
+            },
+        );
+        let verdict = judged(&path, &bed.anchors());
+        assert!(verdict.good, "{first}..{end}: {}", words(&verdict));
+        assert_eq!(
+            (verdict.first, verdict.end, verdict.shown),
+            (first, end, end - first)
+        );
+    }
+    let backwards = Wanted {
+        since: at(50),
+        until: at(10),
+        ..Wanted::default()
+    };
+    assert!(matches!(bed.bytes(backwards), Err(ExportError::Empty)));
+}
+
+#[test]
+fn an_empty_log_exports_and_verifies() {
+    let bed = bed(0);
+    let verdict = judged(&bed.export("e.cfa", Wanted::default()), &bed.anchors());
+    assert!(verdict.good, "{}", words(&verdict));
+    assert_eq!((verdict.size, verdict.end), (0, 0));
+}
+
+#[test]
+fn a_filter_hides_bodies_and_never_existence() {
+    let bed = bed(100);
+    for (wanted, shown) in [
+        (
+            Wanted {
+                kind: Some("bundle.*".into()),
+                ..Wanted::default()
+            },
+            50,
+        ),
+        (
+            Wanted {
+                actor: Some("u:4".into()),
+                ..Wanted::default()
+            },
+            34,
+        ),
+        (
+            Wanted {
+                actor: Some("u:99".into()),
+                ..Wanted::default()
+            },
+            0,
+        ),
+    ] {
+        let path = bed.export("f.cfa", wanted);
+        let verdict = judged(&path, &bed.anchors());
+        assert!(verdict.good, "{}", words(&verdict));
+        assert_eq!((verdict.shown, verdict.hidden), (shown, 100 - shown));
+    }
+}
+
+#[test]
+fn names_are_shown_when_asked_for_and_open_what_they_should() {
+    let bed = bed(10);
+    let plain = bed.bytes(Wanted::default()).unwrap().1;
+    assert!(!String::from_utf8_lossy(&plain).contains("\"dev\""));
+    let path = bed.export(
+        "n.cfa",
+        Wanted {
+            with_names: true,
+            ..Wanted::default()
+        },
+    );
+    let verdict = judged(&path, &bed.anchors());
+    assert!(verdict.good, "{}", words(&verdict));
+    assert_eq!(verdict.openings, 10);
+}
+
+#[test]
+fn every_changed_byte_is_refused_with_what_and_where() {
+    let bed = bed(7);
+    let (_, bytes) = bed
+        .bytes(Wanted {
+            with_names: true,
+            ..Wanted::default()
+        })
+        .unwrap();
+    let path = bed.dir.path().join("changed.cfa");
+    fs::write(&path, &bytes).unwrap();
+    assert!(judged(&path, &Anchors::default()).good);
+    for place in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[place] ^= 1 << (place % 8);
+        fs::write(&path, &changed).unwrap();
+        // Without any anchor: the file alone must be sound.
+        let verdict = judged(&path, &Anchors::default());
+        assert!(!verdict.good, "byte {place} was changed and nobody saw");
+        let finding = &verdict.findings[0];
+        assert!(!finding.what.is_empty());
+    }
+    for cut in (0..bytes.len()).step_by(97) {
+        fs::write(&path, &bytes[..cut]).unwrap();
+        assert!(!judged(&path, &Anchors::default()).good, "cut at {cut}");
+    }
+}
+
+/// The export made anew by whoever has the keys, with other events and fitting digests.
+fn forged(bed: &Bed, change: impl Fn(&mut Vec<String>)) -> Verdict {
+    let (_, bytes) = bed.bytes(Wanted::default()).unwrap();
+    let mut from = std::io::Cursor::new(&bytes);
+    let places = evidence::archive::list(&mut from, bytes.len() as u64).unwrap();
+    let mut writer = Writer::new(Vec::new());
+    let mut manifest: Option<Manifest> = None;
+    for place in &places {
+        let mut content = evidence::archive::content(&mut from, place, 1 << 30).unwrap();
+        if place.name.starts_with("events/") {
+            let text = String::from_utf8(content).unwrap();
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            change(&mut lines);
+            content = lines
+                .iter()
+                .flat_map(|line| [line.as_bytes(), b"\n"].concat())
+                .collect();
+        }
+        if place.name == "MANIFEST.json" {
+            manifest = Some(serde_json::from_slice(&content).unwrap());
+        } else if !place.name.starts_with("MANIFEST") {
+            writer.file(&place.name, &content).unwrap();
+        }
+    }
+    let mut manifest = manifest.unwrap();
+    for file in writer.files() {
+        let facts = manifest.files.get_mut(&file.name).unwrap();
+        (facts.size, facts.sha256) = (file.size, hex::encode(file.sha256));
+        if file.name.starts_with("events/") {
+            let place = places.iter().find(|p| p.name == file.name).unwrap();
+            assert!(place.size > 0);
+        }
+    }
+    let text = json(&manifest).unwrap();
+    let digest: Hash = Sha256::digest(text.as_bytes()).into();
+    writer.file("MANIFEST.json", text.as_bytes()).unwrap();
+    let note = bed.seal.note(&statement(&manifest.origin, &digest));
+    writer.file("MANIFEST.json.note", note.as_bytes()).unwrap();
+    let minisig = bed.seal.minisign(text.as_bytes(), "x").unwrap();
+    writer
+        .file("MANIFEST.json.minisig", minisig.as_bytes())
+        .unwrap();
+    let path = bed.dir.path().join("forged.cfa");
+    fs::write(&path, writer.finish().unwrap()).unwrap();
+    judged(&path, &bed.anchors())
+}
+
+#[test]
+fn removed_reordered_inserted_and_edited_entries_are_refused_even_when_signed_again() {
+    let bed = bed(9);
+    assert!(forged(&bed, |_| {}).good);
+    let removed = forged(&bed, |lines| drop(lines.remove(4)));
+    assert!(words(&removed).contains("8 bodies are shown, and the manifest says 9"));
+    let swapped = forged(&bed, |lines| lines.swap(3, 4));
+    assert!(
+        words(&swapped).contains("entry 3 stands here, after entry 4"),
+        "{}",
+        words(&swapped)
+    );
+    let twice = forged(&bed, |lines| lines.insert(5, lines[4].clone()));
+    assert!(words(&twice).contains("entry 4 stands here, after entry 4"));
+    let inserted = forged(&bed, |lines| {
+        lines.push(lines[8].replace("\"seq\":8", "\"seq\":9"))
+    });
+    assert!(words(&inserted).contains("entry 9 stands here"));
+    let edited = forged(&bed, |lines| {
+        lines[6] = lines[6].replace("success", "denied")
+    });
+    assert!(words(&edited).contains("entry 6 is not the one that was logged"));
+    assert!(edited.findings[0].offset > 0);
+}
+
+#[test]
+fn an_export_continues_the_one_before() {
+    let bed = bed(40);
+    let old = bed.export("q1.cfa", Wanted::default());
+    bed.append(300);
+    // The earlier end lies in the range, or a proof leads from it.
+    for wanted in [
+        Wanted::default(),
+        Wanted {
+            since: at(100),
+            earlier: vec![40],
+            ..Wanted::default()
+        },
+    ] {
+        let new = bed.export("q2.cfa", wanted);
+        let verdict = judged(&new, &after(&old));
+        assert!(verdict.good, "{}", words(&verdict));
+        assert_eq!(verdict.continues, Some(40));
+    }
+    let unproved = bed.export(
+        "q3.cfa",
+        Wanted {
+            since: at(100),
+            ..Wanted::default()
+        },
+    );
+    assert!(words(&judged(&unproved, &after(&old))).contains("no proof from 40 entries"));
+    let backwards = judged(&old, &after(&bed.export("q4.cfa", Wanted::default())));
+    assert!(
+        words(&backwards).contains("the log was cut off"),
+        "{}",
+        words(&backwards)
+    );
+}
+
+#[test]
+fn a_forked_log_and_a_signed_again_tail_are_refused() {
+    let bed = bed(40);
+    let old = bed.export("q1.cfa", Wanted::default());
+    // Whoever has the keys writes another history from entry 30 on, and seals it anew.
+    bed.store
+        .write::<_, Error>(|tx| {
+            Ok(tx.execute_batch(
+                "DELETE FROM audit_entry WHERE seq >= 30; DELETE FROM audit_opening WHERE seq >= 30;
+                 UPDATE audit_head SET size = 30, leaf = (SELECT leaf FROM audit_entry WHERE seq = 29)",
+            )?)
+        })
+        .unwrap();
+    bed.append(50);
+    fs::remove_dir_all(bed.dir.path().join("audit")).unwrap();
+    let forked = Bed {
+        seal: Seal::open(bed.dir.path(), "lab-0001", &Entropy::scripted(1)).unwrap(),
+        ..bed
+    };
+    let new = forked.export(
+        "q2.cfa",
+        Wanted {
+            earlier: vec![40],
+            ..Wanted::default()
+        },
+    );
+    assert!(judged(&new, &forked.anchors()).good, "alone it is sound");
+    assert!(words(&judged(&new, &after(&old))).contains("the log forked"));
+    let ranged = Wanted {
+        since: at(60),
+        earlier: vec![40],
+        ..Wanted::default()
+    };
+    let ranged = forked.export("q3.cfa", ranged);
+    assert!(words(&judged(&ranged, &after(&old))).contains("the log forked"));
+}
+
+#[test]
+fn a_foreign_log_and_a_foreign_checkpoint_are_refused() {
+    let (own, other) = (bed(12), bed_called("lab-0002", 5));
+    other.append(12);
+    let foreign = other.export("o.cfa", Wanted::default());
+    assert!(judged(&foreign, &other.anchors()).good);
+    let refused = judged(&foreign, &own.anchors());
+    assert!(words(&refused).contains("is not the key that was given"));
+    // Another log's checkpoint in place of the own one, byte for byte.
+    let (_, bytes) = own.bytes(Wanted::default()).unwrap();
+    let mut from = std::io::Cursor::new(&bytes);
+    let mut writer = Writer::new(Vec::new());
+    for place in evidence::archive::list(&mut from, bytes.len() as u64).unwrap() {
+        let mut content = evidence::archive::content(&mut from, &place, 1 << 30).unwrap();
+        if place.name == "checkpoint" {
+            content = other.seal.last().unwrap().note.into_bytes();
+        }
+        writer.file(&place.name, &content).unwrap();
+    }
+    let path = own.dir.path().join("foreign.cfa");
+    fs::write(&path, writer.finish().unwrap()).unwrap();
+    let verdict = judged(&path, &own.anchors());
+    assert!(
+        words(&verdict).contains("checkpoint@"),
+        "{}",
+        words(&verdict)
+    );
+    assert!(words(&verdict).contains("is not signed by this log"));
+}
+
+#[test]
+fn a_witness_who_signed_is_named_and_one_who_did_not_is_missed() {
+    use evidence::note::NoteSigner;
+    let bed = bed(5);
+    let path = bed.export("w.cfa", Wanted::default());
+    let witness = NoteSigner::new("auditor", &[9; 32]).unwrap();
+    let anchors = Anchors {
+        witnesses: vec![witness.key().clone()],
+        ..bed.anchors()
+    };
+    assert!(words(&judged(&path, &anchors)).contains("no signature by the witness auditor"));
+    let text = bed.seal.last().unwrap().checkpoint.text();
+    let signed = |text: &str| {
+        let export = Export::begin(&bed.store, &bed.seal, Wanted::default()).unwrap();
+        let extra = ("cosigs/auditor".to_owned(), witness.sign(text).into_bytes());
+        let bytes = export
+            .write(Vec::new(), bed.clock.now(), [Ok(extra)], &mut |_| {})
+            .unwrap()
+            .1;
+        fs::write(&path, bytes).unwrap();
+        judged(&path, &anchors)
+    };
+    assert_eq!(signed(&text).witnesses, ["auditor"]);
+    assert!(!signed(&text.replace("\n5\n", "\n4\n")).good);
+}
+
+#[test]
+fn a_database_that_disagrees_with_its_seal_exports_nothing() {
+    let bed = bed(20);
+    bed.seal.seal(&bed.store).unwrap();
+    let line = r#"{"seq":7}"#;
+    let leaf = hex::encode(evidence::tree::leaf_hash(line.as_bytes()));
+    bed.store
+        .write::<_, Error>(|tx| {
+            Ok(tx.execute_batch(&format!(
+                "UPDATE audit_entry SET line = '{line}', leaf = x'{leaf}' WHERE seq = 7"
+            ))?)
+        })
+        .unwrap();
+    assert!(matches!(
+        bed.bytes(Wanted::default()),
+        Err(ExportError::Broken)
+    ));
+}
+
+#[test]
+fn endless_and_odd_inputs_end_at_once() {
+    for path in ["/dev/zero", "/dev/urandom", "/"] {
+        assert!(
+            verify(Path::new(path), &Anchors::default()).is_err(),
+            "{path}"
+        );
+    }
+    // A file that is said to be huge and has nothing in it: a hole of a terabyte.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hole.cfa");
+    fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let verdict = verify(&path, &Anchors::default()).unwrap();
+    assert!(words(&verdict).contains("this should be its end"));
+}
