@@ -56,20 +56,19 @@ impl Taker for Whole<'_> {
         if self.large.as_ref().is_none_or(|(d, ..)| *d != blob.d) {
             self.large = Some((blob.d, Sha256::new(), 0));
         }
-        Ok(Wanted::Chunks(vec![false; blob.c.len()]))
+        Ok(Wanted::Chunks(vec![0; blob.c.len()]))
     }
 
     fn buffer(&mut self) -> Result<Vec<u8>, BundleError> {
         Ok(std::mem::take(&mut self.buffer))
     }
 
-    fn bytes(&mut self, _: u64, mut bytes: Vec<u8>) -> Result<(), BundleError> {
+    fn bytes(&mut self, _: u64, bytes: Vec<u8>) -> Result<(), BundleError> {
         self.hash.update(&bytes);
         if let Some((_, hash, count)) = &mut self.large {
             hash.update(&bytes);
             *count += bytes.len() as u64;
         }
-        bytes.clear();
         self.buffer = bytes;
         Ok(())
     }
