@@ -175,7 +175,7 @@ impl Manifest {
                 needs(&|| item.key(), &digest)?;
             }
         }
-        for digest in &self.notes {
+        if let Some(digest) = &self.notes {
             needs(&|| "notes".to_owned(), digest)?;
         }
         if let Some(((stray, _), _)) = all.iter().zip(&used).find(|(_, used)| !**used) {

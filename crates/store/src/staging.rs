@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, fadvise, syncfs};
+use rustix::fs::{Advice, Mode, OFlags, fadvise, syncfs};
 use vocab::Digest;
 
 use crate::blobs::sync_dir;
@@ -19,13 +19,18 @@ use crate::{BlobError, Blobs};
 
 /// After so many bytes the batch is to be made durable: no more than twice as much, and what was
 /// given meanwhile, is read again after a power cut.
-const SETTLE_BYTES: u64 = 16 << 20;
+const SETTLE_BYTES: u64 = 32 << 20;
 /// After so many blobs, too.
 const SETTLE_BLOBS: usize = 4096;
 /// Up to so many files are synced one by one; more are synced with their file system.
 const SINGLY: usize = 32;
 /// The disk is told to begin writing after so many bytes, so that a sync finds little to do.
 const WRITE_OUT_BYTES: u64 = 8 << 20;
+/// So many bytes or more are written past the kernel's cache, where the file system can: nothing
+/// is copied, no other file's pages make room, and a sync finds nothing to do.
+const DIRECT_BYTES: usize = 256 << 10;
+/// What place in the file and in memory must be a multiple of for that.
+const PAGE: usize = 4096;
 
 /// Blobs that were written and are not durable yet.
 #[derive(Debug)]
@@ -49,10 +54,19 @@ pub struct Unsettled<'a> {
 pub struct Part {
     digest: Digest,
     file: File,
+    direct: Direct,
     path: PathBuf,
     since: u64,
     /// The bytes that were written in a row and that the disk was not told of: from, to.
     run: (u64, u64),
+}
+
+/// The same file, past the kernel's cache.
+#[derive(Debug)]
+enum Direct {
+    Untried,
+    Open(File),
+    Impossible,
 }
 
 impl Blobs {
@@ -87,6 +101,7 @@ impl Blobs {
         Ok(Part {
             digest: *digest,
             file,
+            direct: Direct::Untried,
             path,
             since: 0,
             run: (0, 0),
@@ -226,8 +241,10 @@ fn discard(path: &Path) {
 impl Part {
     /// Writes at `offset`.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)?;
+        let done = self.write_direct(offset, bytes)?;
         self.since += bytes.len() as u64;
+        let (bytes, offset) = (&bytes[done..], offset + done as u64);
+        self.file.write_all_at(bytes, offset)?;
         let end = offset + bytes.len() as u64;
         let from = if self.run.1 == offset {
             self.run.0
@@ -240,6 +257,34 @@ impl Part {
             self.run = (end, end);
         }
         Ok(())
+    }
+
+    /// Writes what it can of `bytes` past the kernel's cache; how much that is.
+    fn write_direct(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        let whole = bytes.len() / PAGE * PAGE;
+        let fits = offset.is_multiple_of(PAGE as u64) && bytes.as_ptr().align_offset(PAGE) == 0;
+        if whole < DIRECT_BYTES || !fits {
+            return Ok(0);
+        }
+        if let Direct::Untried = self.direct {
+            let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            self.direct = match rustix::fs::open(&self.path, flags, Mode::empty()) {
+                Ok(file) => Direct::Open(file.into()),
+                Err(_) => Direct::Impossible,
+            };
+        }
+        let Direct::Open(file) = &self.direct else {
+            return Ok(0);
+        };
+        match file.write_all_at(&bytes[..whole], offset) {
+            Ok(()) => Ok(whole),
+            // Its blocks are larger than a page.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                self.direct = Direct::Impossible;
+                Ok(0)
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// Reads what was written at `offset` before; less at the end.
@@ -404,6 +449,30 @@ mod tests {
                 .is_empty()
                 .unwrap()
         );
+    }
+
+    #[test]
+    fn what_goes_past_the_cache_and_what_goes_through_it_make_one_blob() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path(), false).unwrap();
+        let mut memory = vec![0; (3 << 20) + PAGE];
+        let start = memory.as_ptr().align_offset(PAGE);
+        let bytes = &mut memory[start..start + (2 << 20) + 777];
+        for (byte, n) in bytes.iter_mut().zip(0u32..) {
+            *byte = n.wrapping_mul(2_654_435_761).to_be_bytes()[0];
+        }
+        let digest = Digest::of(bytes);
+        let mut part = blobs.new_part(&digest).unwrap();
+        // Aligned with a tail; at no page; small; over what is there.
+        part.write(1 << 20, &bytes[1 << 20..]).unwrap();
+        part.write(0, &bytes[..500_000]).unwrap();
+        part.write(500_000, &bytes[500_000..1 << 20]).unwrap();
+        part.write(0, &bytes[..300_000]).unwrap();
+        part.check().unwrap();
+        let mut batch = blobs.batch();
+        batch.add(part);
+        batch.rest().settle().unwrap();
+        blobs.check(&digest).unwrap();
     }
 
     #[test]

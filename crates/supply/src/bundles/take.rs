@@ -23,7 +23,7 @@ use self::grown::{Found, Growing};
 use self::hashing::Hashing;
 use super::BundleError;
 use super::progress::Progress;
-use super::walk::{BUFFER_BYTES, Damage, Piece, Taker, Wanted};
+use super::walk::{BUFFER_BYTES, Buffer, Damage, Piece, Taker, Wanted};
 
 /// Buffers between the threads.
 const BUFFERS: usize = 16;
@@ -34,7 +34,7 @@ enum Order {
     Open(Hashing, Growing),
     /// The next bytes follow such as are here already, which were hashed so far.
     Resume(Sha256),
-    Bytes(u64, Vec<u8>),
+    Bytes(u64, Buffer),
     /// The bytes since the last piece are this one. Where somebody waits, it is told whether they
     /// are, and may be read once more.
     Piece(Piece, Option<SyncSender<bool>>),
@@ -54,7 +54,7 @@ pub(super) struct Take<'scope, 'a> {
     blobs: &'a Blobs,
     progress: &'a Progress,
     orders: Option<SyncSender<Order>>,
-    empty: Receiver<Vec<u8>>,
+    empty: Receiver<Buffer>,
     hasher: Option<ScopedJoinHandle<'scope, ()>>,
     writer: Option<ScopedJoinHandle<'scope, Result<Taken, BundleError>>>,
     settler: Option<ScopedJoinHandle<'scope, Result<(), BundleError>>>,
@@ -77,7 +77,7 @@ impl<'scope, 'a: 'scope> Take<'scope, 'a> {
         let (back, empty) = sync_channel(BUFFERS);
         let (due, settling) = sync_channel::<Unsettled<'a>>(1);
         for _ in 0..BUFFERS {
-            if back.send(Vec::with_capacity(BUFFER_BYTES)).is_err() {
+            if back.send(Buffer::new(BUFFER_BYTES)).is_err() {
                 break;
             }
         }
@@ -159,7 +159,7 @@ impl<'scope, 'a: 'scope> Taker for Take<'scope, 'a> {
         Ok(Wanted::Whole)
     }
 
-    fn buffer(&mut self) -> Result<Vec<u8>, BundleError> {
+    fn buffer(&mut self) -> Result<Buffer, BundleError> {
         self.empty.recv().map_err(|_| self.why())
     }
 
@@ -168,7 +168,7 @@ impl<'scope, 'a: 'scope> Taker for Take<'scope, 'a> {
         self.order(Order::Resume(hash.unwrap_or_default()))
     }
 
-    fn bytes(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), BundleError> {
+    fn bytes(&mut self, offset: u64, bytes: Buffer) -> Result<(), BundleError> {
         self.order(Order::Bytes(offset, bytes))
     }
 

@@ -5,24 +5,24 @@
 //! wants are passed over unread. Damage to a blob's content is the taker's to note; anything else ends
 //! the walk.
 
+mod source;
+
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io;
 use std::path::Path;
 
 use bundle::manifest::{Blob, CHUNK_BYTES, Manifest};
 use bundle::volume::{BLOCK, Place, padded, places, segment_bytes};
 use bundle::{Refusal, open_plain};
-use rustix::fs::{Advice, fadvise};
 use vocab::Digest;
 
+pub(super) use self::source::Buffer;
+use self::source::Source;
 use super::BundleError;
 use super::progress::Progress;
 
 /// What is read at once.
 pub(super) const BUFFER_BYTES: usize = 1 << 20;
-
-/// What is read ahead for headers and small blobs; more would be read in vain before a gap.
-const AHEAD_BYTES: usize = 128 << 10;
 
 /// Which parts of a blob are wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,10 +40,10 @@ pub(super) enum Wanted {
 pub(super) trait Taker {
     /// Which parts of `blob` to read.
     fn wants(&mut self, blob: &Blob) -> Result<Wanted, BundleError>;
-    /// A buffer of at most [`BUFFER_BYTES`], whatever is in it.
-    fn buffer(&mut self) -> Result<Vec<u8>, BundleError>;
+    /// A buffer with room for [`BUFFER_BYTES`], whatever is in it.
+    fn buffer(&mut self) -> Result<Buffer, BundleError>;
     /// Bytes of the blob that was asked about last, and where in it they stand.
-    fn bytes(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), BundleError>;
+    fn bytes(&mut self, offset: u64, bytes: Buffer) -> Result<(), BundleError>;
     /// The bytes of a chunk that are here already belong to the piece that comes.
     fn resume(&mut self) -> Result<(), BundleError> {
         Ok(())
@@ -144,9 +144,6 @@ pub(super) fn open(
         };
         return Err(tail(&volume.name, reason));
     }
-    if let Err(error) = fadvise(&file, 0, None, Advice::Sequential) {
-        tracing::debug!(%error, "the kernel took no advice");
-    }
     Ok(Some(file))
 }
 
@@ -162,7 +159,7 @@ pub(super) fn walk(
     let mut walk = Walk {
         name: &volume.name,
         size: volume.size,
-        from: BufReader::with_capacity(AHEAD_BYTES, file),
+        from: Source::new(file),
         at: 0,
         progress,
     };
@@ -175,18 +172,13 @@ pub(super) fn walk(
             }
         }
     }
-    walk.zeros(volume.size)?;
-    let file = walk.from.into_inner();
-    if let Err(error) = fadvise(&file, 0, None, Advice::DontNeed) {
-        tracing::debug!(%error, "the kernel took no advice");
-    }
-    Ok(())
+    walk.zeros(volume.size)
 }
 
 struct Walk<'a> {
     name: &'a str,
     size: u64,
-    from: BufReader<File>,
+    from: Source,
     at: u64,
     progress: &'a Progress,
 }
@@ -211,15 +203,9 @@ impl Walk<'_> {
         }
     }
 
-    fn skip(&mut self, count: u64) -> Result<(), BundleError> {
-        // Within the buffer where it can be, so that small neighbours cost no further reads.
-        let moved = match i64::try_from(count) {
-            Ok(by) => self.from.seek_relative(by),
-            Err(_) => self.from.seek(SeekFrom::Start(self.at + count)).map(drop),
-        };
-        moved.map_err(|e| self.failed(e))?;
+    fn skip(&mut self, count: u64) {
         self.at += count;
-        Ok(())
+        self.from.go_to(self.at);
     }
 
     fn wrong_header(&self, offset: u64) -> BundleError {
@@ -281,7 +267,8 @@ impl Walk<'_> {
     ) -> Result<(), BundleError> {
         let wanted = taker.wants(blob)?;
         if wanted == Wanted::Nothing {
-            return self.skip(BLOCK + padded(place.size));
+            self.skip(BLOCK + padded(place.size));
+            return Ok(());
         }
         self.header(place)?;
         let start = self.at;
@@ -313,7 +300,7 @@ impl Walk<'_> {
             let index = usize::try_from(at / CHUNK_BYTES).unwrap_or(usize::MAX);
             let size = CHUNK_BYTES.min(end - at);
             let kept = have.get(index).map_or(0, |kept| size.min(*kept));
-            self.skip(kept)?;
+            self.skip(kept);
             if kept < size {
                 self.chunk(blob, (index, at), (kept, size), taker)?;
             }
@@ -338,8 +325,7 @@ impl Walk<'_> {
                 return Ok(());
             }
             self.at -= size;
-            let start = SeekFrom::Start(self.at);
-            self.from.seek(start).map_err(|e| self.failed(e))?;
+            self.from.go_to(self.at);
         }
         self.bytes(begin, size, taker)?;
         taker.piece(self.read_piece(blob, index, size))
@@ -370,12 +356,11 @@ impl Walk<'_> {
     }
 
     /// Reads up to `left` bytes into a buffer of the taker's.
-    fn fill(&mut self, left: u64, taker: &mut dyn Taker) -> Result<Vec<u8>, BundleError> {
+    fn fill(&mut self, left: u64, taker: &mut dyn Taker) -> Result<Buffer, BundleError> {
         self.progress.check()?;
         let mut bytes = taker.buffer()?;
         let most = usize::try_from(left).unwrap_or(usize::MAX);
-        // What a buffer that went round holds is read over, never zeroed first.
-        bytes.resize(most.min(BUFFER_BYTES), 0);
+        bytes.set_len(most.min(BUFFER_BYTES));
         self.read(&mut bytes)?;
         self.progress.moved(bytes.len() as u64);
         Ok(bytes)

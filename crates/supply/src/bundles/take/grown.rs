@@ -54,7 +54,11 @@ pub(super) fn open(
     };
     let mut buffer = Vec::new();
     for (index, (begin, size)) in chunks(blob.n).enumerate() {
-        let there = size.min(len.saturating_sub(begin));
+        let mut there = size.min(len.saturating_sub(begin));
+        if there < size {
+            // Where a buffer ended, so that the next can go past the kernel's cache again.
+            there -= there % BUFFER_BYTES as u64;
+        }
         if there == 0 || !part.has_data(begin, there) {
             continue;
         }

@@ -10,14 +10,14 @@ use bundle::manifest::Blob;
 use sha2::{Digest as _, Sha256};
 use vocab::Digest;
 
-use super::super::walk::Piece;
+use super::super::walk::{Buffer, Piece};
 use super::Order;
 use super::grown::Growing;
 
 /// From the thread that hashes to the one that writes.
 pub(super) enum Deed {
     Open(Growing),
-    Bytes(u64, Vec<u8>),
+    Bytes(u64, Buffer),
     /// The last piece hashes to this; nothing where the whole blob's hash will tell.
     Judged(Piece, Option<Digest>),
     /// The last piece is bad, and comes once more.

@@ -8,6 +8,7 @@ use vocab::Digest;
 
 use super::super::BundleError;
 use super::super::progress::Progress;
+use super::super::walk::Buffer;
 use super::grown::Growing;
 use super::hashing::Deed;
 use super::{Taken, failed};
@@ -18,7 +19,7 @@ pub(super) fn run<'a>(
     blobs: &'a Blobs,
     progress: &Progress,
     deeds: &Receiver<Deed>,
-    back: &SyncSender<Vec<u8>>,
+    back: &SyncSender<Buffer>,
     due: &SyncSender<Unsettled<'a>>,
 ) -> Result<Taken, BundleError> {
     let mut writer = Writer {
@@ -43,7 +44,7 @@ pub(super) fn run<'a>(
 struct Writer<'w, 'a> {
     blobs: &'a Blobs,
     batch: Batch<'a>,
-    back: &'w SyncSender<Vec<u8>>,
+    back: &'w SyncSender<Buffer>,
     due: &'w SyncSender<Unsettled<'a>>,
     progress: &'w Progress,
     now: Option<Growing>,
