@@ -142,8 +142,10 @@ fn a_stick_is_verified_with_no_appliance_by_the_fingerprint_on_the_paper() -> Re
 fn a_killed_appliance_takes_the_same_import_up_where_it_was() -> Result {
     let mut site = Site::serving()?;
     let stick = Stick::new(&site.folder.path().join("stick"))?;
-    let big: Vec<Vec<u8>> = (0..24).map(|n| noise(n, 1 << 20)).collect();
-    let names: Vec<String> = (0..24).map(|n| format!("f{n:02}")).collect();
+    // The last is of two chunks.
+    let sizes = (0..13).map(|n| if n < 12 { 4 << 20 } else { 72 << 20 });
+    let big: Vec<Vec<u8>> = (0..).zip(sizes).map(|(n, size)| noise(n, size)).collect();
+    let names: Vec<String> = (0..13).map(|n| format!("f{n:02}")).collect();
     let files: Vec<(&str, &[u8])> = names
         .iter()
         .zip(&big)
@@ -156,9 +158,9 @@ fn a_killed_appliance_takes_the_same_import_up_where_it_was() -> Result {
     let place = mount.to_str().ok_or("the path is no text")?.to_owned();
     site.appliance
         .ok(&["bundle", "trust", &stick.fingerprint()])?;
-    let whole: u64 = 24 << 20;
+    let whole: u64 = 120 << 20;
     for killed in 1..=3_u64 {
-        medium.hold_after(medium.served() + whole / 5);
+        medium.hold_after(medium.served() + whole / 4);
         let mut importing = site.appliance.command(&["bundle", "import", &place]);
         importing.stderr(std::process::Stdio::null());
         let mut importing = testkit::program::Program::start(&mut importing)?;
@@ -184,7 +186,8 @@ fn a_killed_appliance_takes_the_same_import_up_where_it_was() -> Result {
     let done = site.appliance.json(&["bundle", "import", &place])?;
     assert_eq!(done["generation"], 1, "{done:#}");
     let again = medium.served().saturating_sub(whole);
-    assert!(again < 20 << 20, "{again} bytes were read again");
+    // What was read and not written when it was killed: no more than the buffers.
+    assert!(again < 3 * 17 << 20, "{again} bytes were read again");
     let kinds = told(&site)?;
     assert_eq!(kinds.iter().filter(|k| *k == "bundle.resumed").count(), 3);
     site.appliance.stop()?;

@@ -1,7 +1,5 @@
 //! What a manifest must keep to beyond its shape: order, names, places, closure.
 
-use std::collections::{BTreeMap, HashMap};
-
 use vocab::Digest;
 
 use crate::manifest::{
@@ -160,26 +158,31 @@ impl Manifest {
 
     /// Every blob that an item needs is in a volume or taken for granted, and nothing else is.
     fn check_closure(&self) -> Result<(), Refusal> {
-        let sizes = self.sizes()?;
-        let mut used: BTreeMap<Digest, u64> = BTreeMap::new();
-        let needs = self
-            .items
-            .iter()
-            .flat_map(|item| item.blobs().into_iter().map(move |d| (item.key(), d)))
-            .chain(self.notes.map(|d| ("notes".to_owned(), d)));
-        for (key, digest) in needs {
-            let size = sizes.get(&digest).ok_or_else(|| {
+        let all = self.all_blobs()?;
+        let mut used = vec![false; all.len()];
+        let mut needs = |key: &dyn Fn() -> String, digest: &Digest| {
+            let at = all.binary_search_by(|(d, _)| d.cmp(digest)).map_err(|_| {
                 wrong(format!(
-                    "{key} needs blob {digest}, which is in no volume and not assumed"
+                    "{} needs blob {digest}, which is in no volume and not assumed",
+                    key()
                 ))
             })?;
-            used.insert(digest, *size);
+            used[at] = true;
+            Ok::<_, Refusal>(())
+        };
+        for item in &self.items {
+            for digest in item.blobs() {
+                needs(&|| item.key(), &digest)?;
+            }
         }
-        if let Some(stray) = sizes.keys().find(|d| !used.contains_key(d)) {
+        if let Some(digest) = &self.notes {
+            needs(&|| "notes".to_owned(), digest)?;
+        }
+        if let Some(((stray, _), _)) = all.iter().zip(&used).find(|(_, used)| !**used) {
             return Err(wrong(format!("nothing needs blob {stray}")));
         }
-        let bytes = used.values().try_fold(0u64, |sum, n| sum.checked_add(*n));
-        if (Some(self.closure.bytes), self.closure.blobs) != (bytes, used.len() as u64) {
+        let bytes = all.iter().try_fold(0u64, |sum, (_, n)| sum.checked_add(*n));
+        if (Some(self.closure.bytes), self.closure.blobs) != (bytes, all.len() as u64) {
             return Err(wrong(
                 "its closure is not what its items come to".to_owned(),
             ));
@@ -187,22 +190,19 @@ impl Manifest {
         Ok(())
     }
 
-    /// Size of every blob that this generation needs.
-    fn sizes(&self) -> Result<HashMap<Digest, u64>, Refusal> {
-        let mut sizes: HashMap<Digest, u64> = self.blobs.iter().map(|b| (b.d, b.n)).collect();
-        let Some(base) = &self.base else {
-            return Ok(sizes);
-        };
-        sorted("assumed", base.assumed.iter().map(|a| a.d))?;
-        for assumed in &base.assumed {
-            if sizes.insert(assumed.d, assumed.n).is_some() {
-                return Err(wrong(format!(
-                    "blob {} is both in a volume and assumed",
-                    assumed.d
-                )));
-            }
+    /// Every blob that this generation needs with its size, sorted by digest, each once.
+    fn all_blobs(&self) -> Result<Vec<(Digest, u64)>, Refusal> {
+        if let Some(base) = &self.base {
+            sorted("assumed", base.assumed.iter().map(|a| a.d))?;
         }
-        Ok(sizes)
+        let all = self.closure_blobs();
+        match all.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            None => Ok(all),
+            Some(twice) => Err(wrong(format!(
+                "blob {} is both in a volume and assumed",
+                twice[0].0
+            ))),
+        }
     }
 
     /// Every blob of the generation with its size, sorted; the manifest has been checked.

@@ -9,6 +9,7 @@
 mod archive;
 mod check;
 mod image;
+mod item;
 mod layer;
 pub mod manifest;
 pub mod pack;

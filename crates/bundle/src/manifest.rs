@@ -147,7 +147,7 @@ pub struct Origin {
 }
 
 /// One thing that is served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Item {
     /// A container image.

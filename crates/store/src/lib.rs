@@ -21,4 +21,4 @@ pub use lock::{DataLock, LockError};
 pub use migrate::{Applied, MigrateError, Migrations, Schema};
 /// What query functions take: a plain connection, which both a [`Tx`] and a reader lend.
 pub use rusqlite::Connection as Db;
-pub use staging::{Batch, Fresh, Part};
+pub use staging::{Batch, Part, Unsettled};

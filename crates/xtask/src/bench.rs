@@ -3,6 +3,7 @@
 mod bundles;
 mod carried;
 mod cgi;
+mod imports;
 mod jobs;
 mod medium;
 mod pushes;
@@ -32,7 +33,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("clone", pushes::clone),
     ("10,000 queued", jobs::long_queue),
     ("verdict", bundles::verdict),
-    ("import", bundles::large),
+    ("import", imports::large),
     ("first job after an import", carried::first_job),
     ("delta", bundles::delta),
 ];

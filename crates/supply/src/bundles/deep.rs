@@ -7,7 +7,7 @@ use vocab::Digest;
 
 use super::BundleError;
 use super::progress::{Phase, Progress};
-use super::walk::{self, BUFFER_BYTES, Damage, Piece, Taker, Wanted};
+use super::walk::{self, BUFFER_BYTES, Buffer, Damage, Piece, Taker, Wanted};
 
 /// Compares every volume of the medium with what was signed, byte by byte. All volumes must be
 /// there.
@@ -16,7 +16,7 @@ pub fn deep(sealed: &Sealed, verified: &Verified, progress: &Progress) -> Result
     let bytes = manifest.blobs.iter().map(|blob| blob.n).sum();
     progress.reads(bytes, manifest.blobs.len() as u64);
     let mut whole = Whole {
-        buffer: Vec::with_capacity(BUFFER_BYTES),
+        buffer: Buffer::new(BUFFER_BYTES),
         hash: Sha256::new(),
         damage: Vec::new(),
         large: None,
@@ -39,7 +39,7 @@ pub fn deep(sealed: &Sealed, verified: &Verified, progress: &Progress) -> Result
 }
 
 struct Whole<'a> {
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// Of the piece that is being read.
     hash: Sha256,
     damage: Vec<Damage>,
@@ -56,20 +56,19 @@ impl Taker for Whole<'_> {
         if self.large.as_ref().is_none_or(|(d, ..)| *d != blob.d) {
             self.large = Some((blob.d, Sha256::new(), 0));
         }
-        Ok(Wanted::Chunks(vec![false; blob.c.len()]))
+        Ok(Wanted::Chunks(vec![0; blob.c.len()]))
     }
 
-    fn buffer(&mut self) -> Result<Vec<u8>, BundleError> {
+    fn buffer(&mut self) -> Result<Buffer, BundleError> {
         Ok(std::mem::take(&mut self.buffer))
     }
 
-    fn bytes(&mut self, _: u64, mut bytes: Vec<u8>) -> Result<(), BundleError> {
-        self.hash.update(&bytes);
+    fn bytes(&mut self, _: u64, bytes: Buffer) -> Result<(), BundleError> {
+        self.hash.update(&*bytes);
         if let Some((_, hash, count)) = &mut self.large {
-            hash.update(&bytes);
+            hash.update(&*bytes);
             *count += bytes.len() as u64;
         }
-        bytes.clear();
         self.buffer = bytes;
         Ok(())
     }

@@ -1,37 +1,45 @@
-//! Takes what a walk reads into the store: one thread reads, one hashes, one writes.
+//! Takes what a walk reads into the store: one thread reads, one hashes, one writes, one makes it
+//! durable.
 //!
-//! Buffers go round between the three, so that memory is bounded however large a blob is. A blob
-//! stands under its name once its digest was found right and its bytes are durable. A blob of
-//! several chunks is hashed a second time as a whole by the thread that writes.
+//! Buffers go round between the first three, so that memory is bounded however large a blob is. A
+//! blob stands under its name once its digest was found right and its bytes are durable. Until
+//! then it grows in a part that outlives the process; whatever is found there is hashed before it
+//! counts.
 
+mod grown;
+mod hashing;
+mod writing;
+
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
-use bundle::Refusal;
-use bundle::manifest::{Blob, CHUNK_BYTES};
-use sha2::{Digest as _, Sha256};
-use store::{Batch, Blobs, Fresh, Part};
+use bundle::manifest::Blob;
+use sha2::Sha256;
+use store::{Blobs, Unsettled};
 use vocab::Digest;
 
+use self::grown::{Found, Growing};
+use self::hashing::Hashing;
 use super::BundleError;
 use super::progress::Progress;
-use super::walk::{BUFFER_BYTES, Damage, Piece, Taker, Wanted};
+use super::walk::{BUFFER_BYTES, Buffer, Damage, Piece, Taker, Wanted};
 
 /// Buffers between the threads.
 const BUFFERS: usize = 16;
 
+/// From the thread that reads to the one that hashes.
 enum Order {
-    /// A new blob that fits in one chunk.
-    Fresh,
-    /// A blob of several chunks, taken up where it was left.
-    Part(Box<Grown>),
-    Bytes(u64, Vec<u8>),
-    /// To the thread that hashes: the bytes since the last piece are this one.
-    Piece(Piece),
-    /// To the thread that writes: the last piece is good, or not; its number if it is a chunk.
-    Judged(Option<usize>, bool),
+    /// A blob, new or taken up where it was left.
+    Open(Hashing, Growing),
+    /// The next bytes follow such as are here already, which were hashed so far.
+    Resume(Sha256),
+    Bytes(u64, Buffer),
+    /// The bytes since the last piece are this one. Where somebody waits, it is told whether they
+    /// are, and may be read once more.
+    Piece(Piece, Option<SyncSender<bool>>),
     /// The end of an entry.
-    End(Digest),
+    End,
 }
 
 /// What a [`Take`] found out.
@@ -41,68 +49,52 @@ pub(super) struct Taken {
     pub(super) damage: Vec<Damage>,
 }
 
-/// A large blob: its part, and which chunks of it are good.
-struct Grown {
-    part: Part,
-    have: Vec<bool>,
-    /// The hash of all bytes from the start, and how many these are, as long as they came in
-    /// order.
-    whole: Sha256,
-    hashed: u64,
-    size: u64,
-}
-
 /// The reading side.
 pub(super) struct Take<'scope, 'a> {
     blobs: &'a Blobs,
     progress: &'a Progress,
     orders: Option<SyncSender<Order>>,
-    empty: Receiver<Vec<u8>>,
-    hasher: Option<ScopedJoinHandle<'scope, Taken>>,
-    writer: Option<ScopedJoinHandle<'scope, Result<(), BundleError>>>,
-    /// The large blob that is open, with what was still missing of it when it was opened.
-    open: Option<(Digest, Vec<bool>)>,
+    empty: Receiver<Buffer>,
+    hasher: Option<ScopedJoinHandle<'scope, ()>>,
+    writer: Option<ScopedJoinHandle<'scope, Result<Taken, BundleError>>>,
+    settler: Option<ScopedJoinHandle<'scope, Result<(), BundleError>>>,
+    /// Blobs that an earlier try began.
+    begun: BTreeSet<Digest>,
+    /// The blob that is open, with what of it was here when it was opened.
+    open: Option<(Digest, Found)>,
 }
 
 impl<'scope, 'a: 'scope> Take<'scope, 'a> {
-    /// Starts the writing thread.
+    /// Starts the threads.
     pub(super) fn start(
         scope: &'scope Scope<'scope, '_>,
         blobs: &'a Blobs,
         progress: &'a Progress,
-    ) -> Self {
+    ) -> Result<Self, BundleError> {
+        let begun = blobs.parts().map_err(failed(blobs))?;
         let (orders, read) = sync_channel(BUFFERS);
         let (judged, hashed) = sync_channel(BUFFERS);
         let (back, empty) = sync_channel(BUFFERS);
+        let (due, settling) = sync_channel::<Unsettled<'a>>(1);
         for _ in 0..BUFFERS {
-            if back.send(Vec::with_capacity(BUFFER_BYTES)).is_err() {
+            if back.send(Buffer::new(BUFFER_BYTES)).is_err() {
                 break;
             }
         }
-        let hasher = scope.spawn(move || hash(&read, &judged));
-        let writer = scope.spawn(move || {
-            let mut writer = Writer {
-                blobs,
-                batch: blobs.batch(),
-                back,
-                progress,
-                now: Now::Nothing,
-                good: false,
-            };
-            let ended = writer.run(&hashed);
-            // What is good stays, whatever ended the rest.
-            let settled = writer.batch.settle().map_err(failed(blobs));
-            ended.and(settled)
-        });
-        Self {
+        let hasher = scope.spawn(move || hashing::run(&read, &judged));
+        let writer = scope.spawn(move || writing::run(blobs, progress, &hashed, &back, &due));
+        let settler = scope.spawn(move || settle(blobs, &settling));
+        Ok(Self {
             blobs,
             progress,
             orders: Some(orders),
             empty,
             hasher: Some(hasher),
             writer: Some(writer),
+            settler: Some(settler),
+            begun,
             open: None,
-        }
+        })
     }
 
     /// Ends the threads once all they were given is durable.
@@ -112,11 +104,15 @@ impl<'scope, 'a: 'scope> Take<'scope, 'a> {
 
     fn join(&mut self) -> Result<Taken, BundleError> {
         drop(self.orders.take());
-        let taken = self.hasher.take().map(ScopedJoinHandle::join);
+        let hashed = self.hasher.take().map(ScopedJoinHandle::join);
         let written = self.writer.take().map(ScopedJoinHandle::join);
-        match (taken, written) {
-            (Some(Ok(taken)), Some(Ok(written))) => written.map(|()| taken),
-            (Some(Err(panic)), _) | (_, Some(Err(panic))) => std::panic::resume_unwind(panic),
+        let settled = self.settler.take().map(ScopedJoinHandle::join);
+        match (hashed, written, settled) {
+            // Where the settling failed, the writing only found nobody to settle.
+            (Some(Ok(())), Some(Ok(written)), Some(Ok(settled))) => settled.and(written),
+            (Some(Err(panic)), ..) | (_, Some(Err(panic)), _) | (_, _, Some(Err(panic))) => {
+                std::panic::resume_unwind(panic)
+            }
             _ => Err(BundleError::Cancelled),
         }
     }
@@ -129,9 +125,19 @@ impl<'scope, 'a: 'scope> Take<'scope, 'a> {
         if sent { Ok(()) } else { Err(self.why()) }
     }
 
-    /// Why the writing thread takes nothing more.
+    /// Why the other threads take nothing more.
     fn why(&mut self) -> BundleError {
         self.join().err().unwrap_or(BundleError::Cancelled)
+    }
+
+    /// Looks what of `blob` is here, and has the other threads go on after it.
+    fn take_up(&mut self, blob: &Blob) -> Result<Vec<u64>, BundleError> {
+        let (found, hashing, growing) = grown::open(self.blobs, blob, self.progress)?;
+        let have = found.have.clone();
+        self.progress.moved(have.iter().sum());
+        self.open = Some((blob.d, found));
+        self.order(Order::Open(hashing, growing))?;
+        Ok(have)
     }
 }
 
@@ -140,264 +146,51 @@ impl<'scope, 'a: 'scope> Taker for Take<'scope, 'a> {
         if self.blobs.size(&blob.d) == Some(blob.n) {
             return Ok(Wanted::Nothing);
         }
-        if blob.c.is_empty() {
-            self.open = None;
-            self.order(Order::Fresh)?;
-            return Ok(Wanted::Whole);
-        }
-        if let Some((digest, have)) = &self.open
+        if let Some((digest, found)) = &self.open
             && *digest == blob.d
         {
-            return Ok(Wanted::Chunks(have.clone()));
+            return Ok(Wanted::Chunks(found.have.clone()));
         }
-        let grown = Grown::open(self.blobs, blob, self.progress)?;
-        let have = grown.have.clone();
-        let kept = have.iter().filter(|h| **h).count() as u64 * CHUNK_BYTES;
-        self.progress.moved(kept.min(blob.n));
-        self.open = Some((blob.d, have.clone()));
-        self.order(Order::Part(Box::new(grown)))?;
-        Ok(Wanted::Chunks(have))
+        self.open = None;
+        if blob.n > 0 && (self.begun.contains(&blob.d) || !blob.c.is_empty()) {
+            return self.take_up(blob).map(Wanted::Chunks);
+        }
+        self.order(Order::Open(Hashing::new(blob), Growing::new(blob)))?;
+        Ok(Wanted::Whole)
     }
 
-    fn buffer(&mut self) -> Result<Vec<u8>, BundleError> {
+    fn buffer(&mut self) -> Result<Buffer, BundleError> {
         self.empty.recv().map_err(|_| self.why())
     }
 
-    fn bytes(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), BundleError> {
+    fn resume(&mut self) -> Result<(), BundleError> {
+        let hash = self.open.as_mut().and_then(|(_, found)| found.hash.take());
+        self.order(Order::Resume(hash.unwrap_or_default()))
+    }
+
+    fn bytes(&mut self, offset: u64, bytes: Buffer) -> Result<(), BundleError> {
         self.order(Order::Bytes(offset, bytes))
     }
 
     fn piece(&mut self, piece: Piece) -> Result<(), BundleError> {
-        self.order(Order::Piece(piece))
+        self.order(Order::Piece(piece, None))
     }
 
-    fn end(&mut self, blob: &Blob) -> Result<(), BundleError> {
-        self.order(Order::End(blob.d))
-    }
-}
-
-/// Hashes what passes, and says of each piece whether it is good.
-fn hash(read: &Receiver<Order>, judged: &SyncSender<Order>) -> Taken {
-    let mut taken = Taken::default();
-    let mut hash = Sha256::new();
-    for order in read {
-        let order = match order {
-            Order::Fresh | Order::Part(_) => {
-                hash = Sha256::new();
-                order
-            }
-            Order::Bytes(offset, bytes) => {
-                hash.update(&bytes);
-                Order::Bytes(offset, bytes)
-            }
-            Order::Piece(piece) => {
-                let got = Digest::from_bytes(std::mem::take(&mut hash).finalize().into());
-                let damage = piece.damage(&got);
-                let good = damage.is_none();
-                taken.damage.extend(damage);
-                Order::Judged(piece.chunk.map(|(index, _)| index), good)
-            }
-            other => other,
-        };
-        if judged.send(order).is_err() {
-            // The thread that writes has ended, and says why.
-            break;
-        }
-    }
-    taken
-}
-
-impl Grown {
-    /// Opens what is there of `blob` and looks which chunks of it are good: our own file is read,
-    /// never the medium.
-    fn open(blobs: &Blobs, blob: &Blob, progress: &Progress) -> Result<Self, BundleError> {
-        let io = failed(blobs);
-        let part = blobs.part(&blob.d).map_err(&io)?;
-        if part.len().map_err(&io)? > blob.n {
-            part.truncate(blob.n).map_err(&io)?;
-        }
-        let mut grown = Self {
-            part,
-            have: vec![false; blob.c.len()],
-            whole: Sha256::new(),
-            hashed: 0,
-            size: blob.n,
-        };
-        let mut buffer = vec![0; BUFFER_BYTES];
-        for (index, expected) in blob.c.iter().enumerate() {
-            progress.check()?;
-            let begin = index as u64 * CHUNK_BYTES;
-            let size = CHUNK_BYTES.min(blob.n - begin);
-            if !grown.part.has_data(begin, size) {
-                continue;
-            }
-            let before = grown.whole.clone();
-            let in_order = grown.hashed == begin;
-            let good = grown
-                .check_chunk(begin, size, in_order, &mut buffer)
-                .map_err(&io)?
-                .is_some_and(|got| got == *expected);
-            grown.have[index] = good;
-            if !good {
-                grown.whole = before;
-            } else if in_order {
-                grown.hashed = begin + size;
-            }
-        }
-        Ok(grown)
+    fn resumed(&mut self, piece: Piece) -> Result<bool, BundleError> {
+        let (told, verdict) = sync_channel(1);
+        self.order(Order::Piece(piece, Some(told)))?;
+        verdict.recv().map_err(|_| self.why())
     }
 
-    fn check_chunk(
-        &mut self,
-        begin: u64,
-        size: u64,
-        in_order: bool,
-        buffer: &mut [u8],
-    ) -> std::io::Result<Option<Digest>> {
-        let mut hash = Sha256::new();
-        let mut done = 0;
-        while done < size {
-            let most = usize::try_from(size - done).unwrap_or(usize::MAX);
-            let most = most.min(buffer.len());
-            let n = self.part.read(begin + done, &mut buffer[..most])?;
-            if n == 0 {
-                return Ok(None);
-            }
-            hash.update(&buffer[..n]);
-            if in_order {
-                self.whole.update(&buffer[..n]);
-            }
-            done += n as u64;
-        }
-        Ok(Some(Digest::from_bytes(hash.finalize().into())))
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-        self.part.write(offset, bytes)?;
-        if self.hashed == offset {
-            self.whole.update(bytes);
-            self.hashed += bytes.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn chunk(&mut self, index: usize, good: bool) {
-        if let Some(have) = self.have.get_mut(index) {
-            *have = good;
-        }
-        if !good {
-            // What was hashed from here on is not the blob; the whole is read once more at the end.
-            self.hashed = u64::MAX;
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.have.iter().all(|have| *have)
-    }
-
-    /// Whether the whole has its digest: the chunks alone are only what the manifest says of it.
-    fn is_right(&mut self) -> Result<bool, store::BlobError> {
-        if self.hashed == self.size {
-            let whole = std::mem::take(&mut self.whole);
-            return Ok(Digest::from_bytes(whole.finalize().into()) == *self.part.digest());
-        }
-        match self.part.check() {
-            Err(store::BlobError::Mismatch { .. }) => Ok(false),
-            other => other.map(|()| true),
-        }
+    fn end(&mut self, _: &Blob) -> Result<(), BundleError> {
+        self.order(Order::End)
     }
 }
 
-enum Now {
-    Nothing,
-    Fresh(Fresh),
-    Part(Box<Grown>),
-}
-
-struct Writer<'a> {
-    blobs: &'a Blobs,
-    batch: Batch<'a>,
-    back: SyncSender<Vec<u8>>,
-    progress: &'a Progress,
-    now: Now,
-    /// Whether the last piece was good.
-    good: bool,
-}
-
-impl Writer<'_> {
-    fn run(&mut self, orders: &Receiver<Order>) -> Result<(), BundleError> {
-        let done = self.obey(orders);
-        if let Now::Fresh(fresh) = std::mem::replace(&mut self.now, Now::Nothing) {
-            fresh.discard();
-        }
-        done
-    }
-
-    fn obey(&mut self, orders: &Receiver<Order>) -> Result<(), BundleError> {
-        let io = failed(self.blobs);
-        for order in orders {
-            match order {
-                Order::Fresh => self.now = Now::Fresh(self.batch.fresh().map_err(&io)?),
-                Order::Part(grown) => self.now = Now::Part(grown),
-                Order::Bytes(offset, mut bytes) => {
-                    match &mut self.now {
-                        Now::Fresh(fresh) => fresh.write(&bytes).map_err(&io)?,
-                        Now::Part(grown) => {
-                            grown.write(offset, &bytes).map_err(&io)?;
-                            self.batch.wrote(&mut grown.part).map_err(&io)?;
-                        }
-                        Now::Nothing => {}
-                    }
-                    bytes.clear();
-                    if self.back.send(bytes).is_err() {
-                        break;
-                    }
-                }
-                Order::Judged(index, good) => {
-                    self.good = good;
-                    if let (Now::Part(grown), Some(index)) = (&mut self.now, index) {
-                        grown.chunk(index, good);
-                    }
-                }
-                Order::Piece(_) => {}
-                Order::End(digest) => self.end(digest)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, digest: Digest) -> Result<(), BundleError> {
-        let io = failed(self.blobs);
-        match std::mem::replace(&mut self.now, Now::Nothing) {
-            Now::Fresh(fresh) if self.good => self.batch.add(fresh, digest).map_err(&io)?,
-            Now::Fresh(fresh) => {
-                fresh.discard();
-                return Ok(());
-            }
-            Now::Part(grown) if !grown.is_complete() => {
-                self.now = Now::Part(grown);
-                return Ok(());
-            }
-            Now::Part(mut grown) => {
-                let right = grown.is_right().map_err(|e| BundleError::Io {
-                    path: self.blobs.path(&digest),
-                    source: std::io::Error::other(e),
-                })?;
-                if !right {
-                    grown.part.discard();
-                    return Err(Refusal::Hash {
-                        what: format!("blob {digest}"),
-                        reason: "its chunks are those of the manifest, the whole is not".to_owned(),
-                    }
-                    .into());
-                }
-                self.batch.add_part(grown.part).map_err(&io)?;
-            }
-            Now::Nothing => return Ok(()),
-        }
-        self.progress.finished_blob();
-        Ok(())
-    }
+/// Makes durable what comes, while the next is read.
+fn settle(blobs: &Blobs, due: &Receiver<Unsettled<'_>>) -> Result<(), BundleError> {
+    due.iter()
+        .try_for_each(|unsettled| unsettled.settle().map_err(failed(blobs)))
 }
 
 fn failed(blobs: &Blobs) -> impl Fn(std::io::Error) -> BundleError + '_ {

@@ -5,24 +5,24 @@
 //! wants are passed over unread. Damage to a blob's content is the taker's to note; anything else ends
 //! the walk.
 
+mod source;
+
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io;
 use std::path::Path;
 
 use bundle::manifest::{Blob, CHUNK_BYTES, Manifest};
 use bundle::volume::{BLOCK, Place, padded, places, segment_bytes};
 use bundle::{Refusal, open_plain};
-use rustix::fs::{Advice, fadvise};
 use vocab::Digest;
 
+pub(super) use self::source::Buffer;
+use self::source::Source;
 use super::BundleError;
 use super::progress::Progress;
 
 /// What is read at once.
 pub(super) const BUFFER_BYTES: usize = 1 << 20;
-
-/// What is read ahead for headers and small blobs; more would be read in vain before a gap.
-const AHEAD_BYTES: usize = 128 << 10;
 
 /// Which parts of a blob are wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,20 +31,30 @@ pub(super) enum Wanted {
     Nothing,
     /// All of it; its own digest is checked.
     Whole,
-    /// The chunks that are not set, each by its own digest.
-    Chunks(Vec<bool>),
+    /// Of each chunk what lies beyond so many bytes, which are here; each chunk has a digest of its
+    /// own.
+    Chunks(Vec<u64>),
 }
 
 /// Who takes what a walk reads.
 pub(super) trait Taker {
     /// Which parts of `blob` to read.
     fn wants(&mut self, blob: &Blob) -> Result<Wanted, BundleError>;
-    /// An empty buffer of [`BUFFER_BYTES`].
-    fn buffer(&mut self) -> Result<Vec<u8>, BundleError>;
+    /// A buffer with room for [`BUFFER_BYTES`], whatever is in it.
+    fn buffer(&mut self) -> Result<Buffer, BundleError>;
     /// Bytes of the blob that was asked about last, and where in it they stand.
-    fn bytes(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), BundleError>;
+    fn bytes(&mut self, offset: u64, bytes: Buffer) -> Result<(), BundleError>;
+    /// The bytes of a chunk that are here already belong to the piece that comes.
+    fn resume(&mut self) -> Result<(), BundleError> {
+        Ok(())
+    }
     /// The bytes since the last piece are this one; its digest is to be compared.
     fn piece(&mut self, piece: Piece) -> Result<(), BundleError>;
+    /// As `piece`, after `resume`: whether the digest is right. If not, the whole piece is read,
+    /// because what was here may be what is wrong.
+    fn resumed(&mut self, piece: Piece) -> Result<bool, BundleError> {
+        self.piece(piece).map(|()| true)
+    }
     /// All that was wanted of the entry was given.
     fn end(&mut self, blob: &Blob) -> Result<(), BundleError>;
 }
@@ -61,6 +71,11 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    /// Its number; a blob of one chunk is number 0.
+    pub(super) fn index(&self) -> usize {
+        self.chunk.map_or(0, |(index, _)| index)
+    }
+
     /// What is wrong when its bytes hash to something else.
     pub(super) fn damage(&self, got: &Digest) -> Option<Damage> {
         if *got == self.expected {
@@ -129,9 +144,6 @@ pub(super) fn open(
         };
         return Err(tail(&volume.name, reason));
     }
-    if let Err(error) = fadvise(&file, 0, None, Advice::Sequential) {
-        tracing::debug!(%error, "the kernel took no advice");
-    }
     Ok(Some(file))
 }
 
@@ -147,7 +159,7 @@ pub(super) fn walk(
     let mut walk = Walk {
         name: &volume.name,
         size: volume.size,
-        from: BufReader::with_capacity(AHEAD_BYTES, file),
+        from: Source::new(file),
         at: 0,
         progress,
     };
@@ -160,18 +172,13 @@ pub(super) fn walk(
             }
         }
     }
-    walk.zeros(volume.size)?;
-    let file = walk.from.into_inner();
-    if let Err(error) = fadvise(&file, 0, None, Advice::DontNeed) {
-        tracing::debug!(%error, "the kernel took no advice");
-    }
-    Ok(())
+    walk.zeros(volume.size)
 }
 
 struct Walk<'a> {
     name: &'a str,
     size: u64,
-    from: BufReader<File>,
+    from: Source,
     at: u64,
     progress: &'a Progress,
 }
@@ -196,15 +203,9 @@ impl Walk<'_> {
         }
     }
 
-    fn skip(&mut self, count: u64) -> Result<(), BundleError> {
-        // Within the buffer where it can be, so that small neighbours cost no further reads.
-        let moved = match i64::try_from(count) {
-            Ok(by) => self.from.seek_relative(by),
-            Err(_) => self.from.seek(SeekFrom::Start(self.at + count)).map(drop),
-        };
-        moved.map_err(|e| self.failed(e))?;
+    fn skip(&mut self, count: u64) {
         self.at += count;
-        Ok(())
+        self.from.go_to(self.at);
     }
 
     fn wrong_header(&self, offset: u64) -> BundleError {
@@ -266,7 +267,8 @@ impl Walk<'_> {
     ) -> Result<(), BundleError> {
         let wanted = taker.wants(blob)?;
         if wanted == Wanted::Nothing {
-            return self.skip(BLOCK + padded(place.size));
+            self.skip(BLOCK + padded(place.size));
+            return Ok(());
         }
         self.header(place)?;
         let start = self.at;
@@ -279,7 +281,8 @@ impl Walk<'_> {
     }
 
     fn whole(&mut self, blob: &Blob, taker: &mut dyn Taker) -> Result<(), BundleError> {
-        self.piece(blob, None, (0, blob.n), taker)?;
+        self.bytes(0, blob.n, taker)?;
+        taker.piece(self.read_piece(blob, 0, blob.n))?;
         taker.end(blob)
     }
 
@@ -287,7 +290,7 @@ impl Walk<'_> {
         &mut self,
         blob: &Blob,
         segment: usize,
-        have: &[bool],
+        have: &[u64],
         taker: &mut dyn Taker,
     ) -> Result<(), BundleError> {
         let begin = segment as u64 * bundle::manifest::SEGMENT_BYTES;
@@ -296,24 +299,52 @@ impl Walk<'_> {
         while at < end {
             let index = usize::try_from(at / CHUNK_BYTES).unwrap_or(usize::MAX);
             let size = CHUNK_BYTES.min(end - at);
-            if have.get(index) == Some(&true) {
-                self.skip(size)?;
-            } else {
-                self.piece(blob, Some(index), (at, size), taker)?;
+            let kept = have.get(index).map_or(0, |kept| size.min(*kept));
+            self.skip(kept);
+            if kept < size {
+                self.chunk(blob, (index, at), (kept, size), taker)?;
             }
             at += size;
         }
         taker.end(blob)
     }
 
-    fn piece(
+    /// Reads chunk `index`, which begins at `begin` of the blob, but for the `kept` bytes that are
+    /// here and were passed over.
+    fn chunk(
         &mut self,
         blob: &Blob,
-        chunk: Option<usize>,
-        (begin, size): (u64, u64),
+        (index, begin): (usize, u64),
+        (kept, size): (u64, u64),
         taker: &mut dyn Taker,
     ) -> Result<(), BundleError> {
-        let offset = self.at;
+        if kept > 0 {
+            taker.resume()?;
+            self.bytes(begin + kept, size - kept, taker)?;
+            if taker.resumed(self.read_piece(blob, index, size))? {
+                return Ok(());
+            }
+            self.at -= size;
+            self.from.go_to(self.at);
+        }
+        self.bytes(begin, size, taker)?;
+        taker.piece(self.read_piece(blob, index, size))
+    }
+
+    /// The piece of `size` bytes whose end was read just now.
+    fn read_piece(&self, blob: &Blob, index: usize, size: u64) -> Piece {
+        let chunk = (!blob.c.is_empty()).then_some((index, blob.c.len()));
+        Piece {
+            blob: blob.d,
+            chunk,
+            expected: *blob.c.get(index).unwrap_or(&blob.d),
+            volume: self.name.to_owned(),
+            offset: self.at - size,
+        }
+    }
+
+    /// Hands on `size` bytes that stand at `begin` of the blob.
+    fn bytes(&mut self, begin: u64, size: u64, taker: &mut dyn Taker) -> Result<(), BundleError> {
         let mut done = 0;
         while done < size {
             let bytes = self.fill(size - done, taker)?;
@@ -321,22 +352,15 @@ impl Walk<'_> {
             taker.bytes(begin + done, bytes)?;
             done += count;
         }
-        let expected = chunk.and_then(|index| blob.c.get(index));
-        taker.piece(Piece {
-            blob: blob.d,
-            chunk: chunk.map(|index| (index, blob.c.len())),
-            expected: *expected.unwrap_or(&blob.d),
-            volume: self.name.to_owned(),
-            offset,
-        })
+        Ok(())
     }
 
     /// Reads up to `left` bytes into a buffer of the taker's.
-    fn fill(&mut self, left: u64, taker: &mut dyn Taker) -> Result<Vec<u8>, BundleError> {
+    fn fill(&mut self, left: u64, taker: &mut dyn Taker) -> Result<Buffer, BundleError> {
         self.progress.check()?;
         let mut bytes = taker.buffer()?;
         let most = usize::try_from(left).unwrap_or(usize::MAX);
-        bytes.resize(most.min(BUFFER_BYTES), 0);
+        bytes.set_len(most.min(BUFFER_BYTES));
         self.read(&mut bytes)?;
         self.progress.moved(bytes.len() as u64);
         Ok(bytes)

@@ -1,4 +1,5 @@
-//! A folder as a stick: a file system on a block device of its own, whose reads the kernel counts.
+//! A folder as a stick: a file system on a block device of its own, whose reads the kernel counts,
+//! or in memory, whose reads cost no disk.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -80,6 +81,42 @@ impl Drop for Device {
             if let Err(error) = run(command.arg(what)) {
                 say(&format!("a stick stays: {error:#}"));
             }
+        }
+    }
+}
+
+/// A copy of a folder in memory, gone when it is dropped.
+pub(super) struct Memory {
+    place: PathBuf,
+}
+
+impl Memory {
+    /// A copy of what is in `content`, mounted at `place`.
+    pub(super) fn holding(content: &Path, place: &Path) -> Result<Self> {
+        fs::create_dir_all(place)?;
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=90%", "cofferdam-bench"])
+            .arg(place))?;
+        let held = Self {
+            place: place.to_owned(),
+        };
+        for entry in fs::read_dir(content)? {
+            let entry = entry?;
+            fs::copy(entry.path(), place.join(entry.file_name()))?;
+        }
+        Ok(held)
+    }
+
+    /// Where it is mounted.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Err(error) = run(Command::new("umount").arg(&self.place)) {
+            say(&format!("a copy in memory stays: {error:#}"));
         }
     }
 }
