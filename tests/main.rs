@@ -6,6 +6,7 @@ mod bad_pushes;
 mod bad_workflows;
 mod bundle_build;
 mod bundle_keys;
+mod bundle_pages;
 mod bundles;
 mod command_line;
 mod demo;

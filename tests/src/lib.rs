@@ -1,5 +1,6 @@
 //! What the stories share: folders on the right file system, a site with its image imported.
 
+pub mod connected;
 pub mod installed;
 pub mod stick;
 

@@ -87,6 +87,8 @@ pub(crate) struct Bundles {
     pub(crate) media: Vec<PathBuf>,
     /// Whether an import takes two persons: the second one runs the same import again.
     pub(crate) two_persons: bool,
+    /// Every how many days each blob is read again; 0 for never.
+    pub(crate) scrub_days: u32,
 }
 
 impl Default for Bundles {
@@ -94,6 +96,7 @@ impl Default for Bundles {
         Self {
             media: ["/media", "/mnt", "/run/media"].map(PathBuf::from).to_vec(),
             two_persons: false,
+            scrub_days: 30,
         }
     }
 }
@@ -163,6 +166,7 @@ pub(crate) const TEMPLATE: &str = "\
 [bundles]
 # media = [\"/media\", \"/mnt\", \"/run/media\"]   # where pages may read bundles from
 # two_persons = false            # an import takes two: the second runs the same import again
+# scrub_days = 30                # every so many days each blob is read again; 0: never
 
 # Which image serves a `runs-on` label. Without a line here, every common label
 # (ubuntu-latest, self-hosted, linux, x64, …) means the image that was imported first.

@@ -15,6 +15,7 @@ mod notify;
 mod output;
 mod privileges;
 mod program;
+mod scrubbing;
 mod site;
 mod sse;
 mod supplying;

@@ -50,6 +50,7 @@ impl Browser {
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": { "args": arguments },
+            "goog:loggingPrefs": { "browser": "ALL" },
         }}});
         let made = call(&address, "POST", "/session", &wanted)?;
         let session = made["sessionId"]
@@ -134,9 +135,46 @@ impl Browser {
     /// Shows pages as in dark or light surroundings.
     pub fn prefer(&self, scheme: &str) -> Result {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        let command =
-            json!({ "cmd": "Emulation.setEmulatedMedia", "params": { "features": features } });
-        self.post("/goog/cdp/execute", &command).map(drop)
+        self.tell(
+            "Emulation.setEmulatedMedia",
+            &json!({ "features": features }),
+        )
+    }
+
+    /// Shows pages as on a phone of this size, which a window cannot be as narrow as.
+    pub fn be_phone(&self, width: u32, height: u32) -> Result {
+        let size =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": true });
+        self.tell("Emulation.setDeviceMetricsOverride", &size)
+    }
+
+    /// Shows pages in the window again.
+    pub fn be_window(&self) -> Result {
+        self.tell("Emulation.clearDeviceMetricsOverride", &json!({}))
+    }
+
+    /// Whether pages that are opened from now on may run scripts of their own.
+    pub fn let_scripts_run(&self, run: bool) -> Result {
+        self.tell(
+            "Emulation.setScriptExecutionDisabled",
+            &json!({ "value": !run }),
+        )
+    }
+
+    /// What pages wrote to the console, and what could not be loaded, since the last call.
+    pub fn complaints(&self) -> Result<Vec<String>> {
+        let lines = self.post("/se/log", &json!({ "type": "browser" }))?;
+        let lines = lines.as_array().ok_or("the driver gave no log")?;
+        Ok(lines
+            .iter()
+            .map(|line| line["message"].to_string())
+            .collect())
+    }
+
+    /// Tells the browser something in its own protocol.
+    fn tell(&self, command: &str, parameters: &Value) -> Result {
+        let body = json!({ "cmd": command, "params": parameters });
+        self.post("/goog/cdp/execute", &body).map(drop)
     }
 
     /// Writes a picture of the window as PNG.
@@ -216,7 +254,7 @@ mod tests {
     #[test]
     fn a_page_is_opened_typed_into_clicked_and_pictured() {
         let browser = Browser::start().unwrap();
-        let page = "<input id=i><button onclick=\"t.innerText=i.value\">go</button><p id=t></p>";
+        let page = "<meta name=viewport content=width=device-width><input id=i><button onclick=\"t.innerText=i.value\">go</button><p id=t></p>";
         browser.open(&format!("data:text/html,{page}")).unwrap();
         browser.fill("#i", "typed").unwrap();
         browser.click("button").unwrap();
@@ -227,10 +265,27 @@ mod tests {
         assert_eq!(browser.script(dark).unwrap(), true);
         let later = "const done = arguments[0]; setTimeout(() => done(innerWidth), 1)";
         assert!(browser.script_until(later).unwrap().as_u64().unwrap() <= 500);
+        browser.be_phone(360, 700).unwrap();
+        assert_eq!(browser.script("return innerWidth").unwrap(), 360);
+        browser.be_window().unwrap();
+        assert!(browser.complaints().unwrap().is_empty());
+        browser.script("console.error('spoken')").unwrap();
+        assert!(browser.complaints().unwrap()[0].contains("spoken"));
         let folder = tempfile::tempdir().unwrap();
         let picture = folder.path().join("p.png");
         browser.picture(&picture).unwrap();
         assert!(std::fs::read(&picture).unwrap().starts_with(b"\x89PNG"));
         assert!(browser.text("#absent").is_err());
+    }
+
+    #[test]
+    fn a_page_whose_scripts_may_not_run_shows_what_it_has_without() {
+        let browser = Browser::start().unwrap();
+        let page = "data:text/html,<p id=t>plain</p><script>t.innerText='changed'</script>";
+        for (run, shown) in [(true, "changed"), (false, "plain"), (true, "changed")] {
+            browser.let_scripts_run(run).unwrap();
+            browser.open(page).unwrap();
+            assert_eq!(browser.text("#t").unwrap(), shown);
+        }
     }
 }

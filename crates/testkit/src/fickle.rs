@@ -127,6 +127,13 @@ impl Fickle {
         self.state.changed.notify_all();
     }
 
+    /// Lets the reads go on until so many more bytes were served, where each waits again.
+    pub fn release_for(&self, bytes: u64) {
+        let mut state = lock(&self.state);
+        (state.hold_at, state.held) = (Some(state.total + bytes), false);
+        self.state.changed.notify_all();
+    }
+
     /// Bytes that were served so far.
     #[must_use]
     pub fn served(&self) -> u64 {

@@ -1,16 +1,50 @@
 //! The static release binary: built, then proved static from its own ELF header.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::{cargo, part, run, say};
+use crate::shell::{cargo, part, read, run, say};
 
 /// What the program is built for.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 const DT_NEEDED: u64 = 1;
+
+/// Names the day that the program takes for its own; the build of another day has the same bytes.
+const BUILD_DAY: &str = "COFFERDAM_BUILD_DAY";
+
+/// The day that the binary is built with: the one that is set, else that of the commit. `None`
+/// outside a repository: the program's own default holds.
+fn build_day(root: &Path) -> Result<Option<String>> {
+    if let Ok(day) = std::env::var(BUILD_DAY) {
+        if !is_day(&day) {
+            bail!("{BUILD_DAY} is {day:?}; it must be a day such as 2026-11-26");
+        }
+        return Ok(Some(day));
+    }
+    let committed = read(
+        Command::new("git")
+            .args(["log", "-1", "--format=%cd", "--date=format-local:%Y-%m-%d"])
+            .env("TZ", "UTC")
+            .current_dir(root),
+    );
+    Ok(committed
+        .ok()
+        .map(|day| day.trim().to_owned())
+        .filter(|day| is_day(day)))
+}
+
+/// `YYYY-MM-DD`, as far as its form tells.
+fn is_day(text: &str) -> bool {
+    text.len() == 10
+        && text.bytes().enumerate().all(|(at, b)| match at {
+            4 | 7 => b == b'-',
+            _ => b.is_ascii_digit(),
+        })
+}
 
 /// Builds with the `dist` profile and puts the binary at `target/dist/cofferdam`.
 pub(crate) fn run_task(root: &Path) -> Result<()> {
@@ -23,9 +57,14 @@ pub(crate) fn build(root: &Path, profile: &str) -> Result<PathBuf> {
     part(
         &format!("build the static binary, profile {profile}"),
         || {
-            run(cargo(root)
+            let mut command = cargo(root);
+            command
                 .args(["build", "--quiet", "--locked", "--package", "cofferdam"])
-                .args(["--profile", profile, "--target", TARGET]))
+                .args(["--profile", profile, "--target", TARGET]);
+            if let Some(day) = build_day(root)? {
+                command.env(BUILD_DAY, day);
+            }
+            run(&mut command)
         },
     )?;
     let built = root
@@ -102,6 +141,43 @@ mod tests {
         prove_static(&own).unwrap();
         let shell = std::fs::read("/bin/sh").unwrap();
         assert!(prove_static(&shell).is_err());
+    }
+
+    #[test]
+    fn the_day_is_the_commits_or_none_and_words_are_no_days() {
+        for odd in [
+            "",
+            "today",
+            "2026-1-26",
+            "2026/11/26",
+            "20261126xx",
+            "2026-11-261",
+        ] {
+            assert!(!is_day(odd), "{odd}");
+        }
+        assert!(is_day("2026-11-26"));
+        let nowhere = tempfile::tempdir().unwrap();
+        if std::env::var_os(BUILD_DAY).is_none() {
+            assert_eq!(build_day(nowhere.path()).unwrap(), None);
+        }
+        let git = |words: &[&str], at: &str| {
+            let mut command = Command::new("git");
+            command
+                .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
+                .args(words);
+            command
+                .env("GIT_COMMITTER_DATE", at)
+                .current_dir(nowhere.path());
+            run(&mut command).unwrap();
+        };
+        git(&["init", "-q"], "");
+        let words = ["commit", "-q", "--allow-empty", "-m", "one"];
+        // Late in the evening there is the next day elsewhere: the day is that of UTC.
+        git(&words, "2026-03-04T23:30:00-0500");
+        if std::env::var_os(BUILD_DAY).is_none() {
+            let day = build_day(nowhere.path()).unwrap();
+            assert_eq!(day.as_deref(), Some("2026-03-05"));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod dist;
 mod hosts;
 mod image;
 mod mirror;
+mod mutations;
 mod shell;
 mod suite;
 mod tidy;
@@ -55,6 +56,15 @@ enum Task {
         #[arg(long, value_name = "PATH")]
         binary: Option<PathBuf>,
     },
+    /// Change a signed bundle at random many times over and try to import each; none may be taken.
+    Mutations {
+        /// How many.
+        #[arg(long, default_value_t = 100_000)]
+        count: u64,
+        /// What they are drawn from; the same gives the same ones.
+        #[arg(long, default_value_t = 20_261_126)]
+        seed: u64,
+    },
     /// Measure against C git and other container runtimes; one table and JSON.
     Bench {
         /// Samples for each row; fewer for the slow ones.
@@ -88,6 +98,7 @@ fn run() -> anyhow::Result<()> {
         Task::Image => image::ensure(&root, None).map(drop),
         Task::Demo { exit, binary } => demo::run(&root, exit, binary),
         Task::Hosts { suites, binary } => hosts::run(&root, &suites, binary),
+        Task::Mutations { count, seed } => mutations::run_task(&root, count, seed),
         Task::Bench {
             samples,
             only,

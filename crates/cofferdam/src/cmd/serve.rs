@@ -22,7 +22,9 @@ use crate::facilities::Host;
 use crate::notify::Manager;
 use crate::privileges::drop_privileges;
 use crate::site::Site;
-use crate::{housekeeping, identity, intake, output, program, supplying, tls, update, upkeep};
+use crate::{
+    housekeeping, identity, intake, output, program, scrubbing, supplying, tls, update, upkeep,
+};
 
 /// How long running jobs may take to end after a request to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -169,6 +171,8 @@ async fn serve(
     )?;
     settle(&site, &app)?;
     housekeeping::start(&app, &site.store, &site.clock).context("cannot start housekeeping")?;
+    scrubbing::start(&app.intake, site.config.bundles.scrub_days)
+        .context("cannot start what reads blobs again")?;
     supplying::start(&app, &site.clock).context("cannot start what looks after the supply")?;
     let pool = match launcher {
         Ok(launcher) => Some(start_pool(

@@ -40,6 +40,27 @@ pub struct Scrubbed {
     pub ended_ms: Option<i64>,
 }
 
+/// A day in milliseconds.
+const DAY_MS: i64 = 86_400_000;
+
+impl Scrubbed {
+    /// Whether the next one is to begin at `now_ms` when one is wanted every `days` days (0: never).
+    /// What was begun and not ended goes on; where there was none yet, the days count from
+    /// `first_ms`, when the first generation was made.
+    fn is_due(&self, now_ms: i64, days: u32, first_ms: Option<i64>) -> bool {
+        let since = match (self.started_ms, self.ended_ms) {
+            _ if days == 0 => return false,
+            (Some(_), None) => return true,
+            (_, Some(ended)) => ended,
+            (None, None) => match first_ms {
+                Some(first) => first,
+                None => return false,
+            },
+        };
+        now_ms.saturating_sub(since) >= i64::from(days) * DAY_MS
+    }
+}
+
 /// How far the last scrub came.
 pub fn scrubbed(db: &store::Db) -> Result<Scrubbed, store::StoreError> {
     keeping::scrubbed(db)
@@ -116,6 +137,21 @@ impl Intake {
             progress,
             who: who.clone(),
         })
+    }
+
+    /// A scrub by the appliance itself, when one is wanted every `days` days (0: never) and due, and
+    /// neither a scrub nor an import runs. One that broke off is due at once.
+    pub fn scrub_that_is_due(self: &Arc<Self>, days: u32) -> Result<Option<Scrub>, BundleError> {
+        let (last, first_ms) = self.store.read(|db| {
+            let made = super::history(db)?.iter().map(|entry| entry.made_ms).min();
+            Ok::<_, store::StoreError>((keeping::scrubbed(db)?, made))
+        })?;
+        let importing = self.current().is_some_and(|p| !p.snapshot().ended());
+        let due = last.is_due(unix_ms(self.auditor.now()), days, first_ms);
+        if importing || !due || self.scrubbing().is_some() {
+            return Ok(None);
+        }
+        self.begin_scrub(&Who::system()).map(Some)
     }
 
     fn scrub(&self, who: &Who, progress: &Progress) -> Result<Scrubbed, BundleError> {

@@ -11,7 +11,7 @@ use vocab::Digest;
 use super::bundle_about::{self as about, state};
 use super::bundle_changes::{item_name, use_line};
 use crate::fault::Fault;
-use crate::registry::pypi;
+use crate::registry::asked;
 use crate::state::App;
 use crate::view::Link;
 use crate::view::bundles::UseLine;
@@ -168,7 +168,7 @@ pub(super) fn thing(item: &Item, around: &Around) -> Thing {
             let versions: BTreeSet<String> = project
                 .files
                 .iter()
-                .filter_map(|file| pypi::version(&file.filename, &project.name))
+                .filter_map(|file| asked::version(&file.filename, &project.name))
                 .collect();
             let versions: Vec<String> = versions.iter().map(|v| words::plain(v)).collect();
             shown.sub = versions.join(", ");

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 use vocab::Digest;
 
+use super::asked::{Part, lists, part};
 use crate::fault::Fault;
 use crate::state::App;
 
@@ -52,12 +53,6 @@ pub(super) async fn answer(
 
 fn response_is_content(headers: &HeaderMap) -> bool {
     headers.contains_key(header::CONTENT_LENGTH)
-}
-
-fn lists(tags: &str, own: &str) -> bool {
-    tags.split(',')
-        .map(|tag| tag.trim().trim_start_matches("W/"))
-        .any(|tag| tag == own || tag == "*")
 }
 
 async fn content(app: &App, digest: &Digest, range: Option<&str>) -> Result<Response, Fault> {
@@ -113,92 +108,4 @@ pub(super) fn small(app: &App, digest: &Digest, most: u64) -> Result<Vec<u8>, Fa
         return Err(Fault::internal(BlobError::TooLarge { limit_bytes: most }));
     }
     Ok(bytes)
-}
-
-/// The part of a blob that a `Range` asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Part {
-    /// All of it: no part that is served alone was asked for.
-    Whole,
-    Bytes {
-        from: u64,
-        length: u64,
-    },
-    Beyond,
-}
-
-/// One range of bytes (RFC 9110, 14.1.2); several at once are answered with the whole.
-fn part(text: &str, size: u64) -> Part {
-    let Some(spec) = text.strip_prefix("bytes=").map(str::trim) else {
-        return Part::Whole;
-    };
-    let Some((first, last)) = spec.split_once('-') else {
-        return Part::Whole;
-    };
-    let (first, last) = (first.trim(), last.trim());
-    if first.is_empty() {
-        return match last.parse::<u64>() {
-            Ok(0) => Part::Beyond,
-            Ok(n) if size > 0 => Part::Bytes {
-                from: size - n.min(size),
-                length: n.min(size),
-            },
-            Ok(_) => Part::Beyond,
-            Err(_) => Part::Whole,
-        };
-    }
-    let Ok(from) = first.parse::<u64>() else {
-        return Part::Whole;
-    };
-    let to = match last {
-        "" => size.saturating_sub(1),
-        last => match last.parse::<u64>() {
-            Ok(to) => to.min(size.saturating_sub(1)),
-            Err(_) => return Part::Whole,
-        },
-    };
-    if from >= size {
-        Part::Beyond
-    } else if to < from {
-        Part::Whole
-    } else {
-        Part::Bytes {
-            from,
-            length: to - from + 1,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_cut_to_the_blob_and_odd_ones_are_ignored() {
-        let bytes = |from, length| Part::Bytes { from, length };
-        assert_eq!(part("bytes=0-9", 100), bytes(0, 10));
-        assert_eq!(part("bytes=90-", 100), bytes(90, 10));
-        assert_eq!(part("bytes=-10", 100), bytes(90, 10));
-        assert_eq!(part("bytes=-500", 100), bytes(0, 100));
-        assert_eq!(part("bytes=50-500", 100), bytes(50, 50));
-        for beyond in ["bytes=100-", "bytes=-0"] {
-            assert_eq!(part(beyond, 100), Part::Beyond, "{beyond}");
-        }
-        assert_eq!(part("bytes=0-", 0), Part::Beyond);
-        for odd in [
-            "items=0-9",
-            "bytes=9-0",
-            "bytes=0-1,5-6",
-            "bytes=x-1",
-            "bytes=5",
-        ] {
-            assert_eq!(part(odd, 100), Part::Whole, "{odd}");
-        }
-    }
-
-    #[test]
-    fn an_etag_is_found_in_a_list() {
-        assert!(lists("\"a\", W/\"b\"", "\"b\"") && lists("*", "\"b\""));
-        assert!(!lists("\"a\"", "\"b\""));
-    }
 }

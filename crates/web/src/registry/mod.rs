@@ -5,6 +5,7 @@
 //! slip. Invariant: nothing here looks into another generation or to the outside.
 
 pub(crate) mod actions;
+pub(crate) mod asked;
 mod blob;
 pub(crate) mod files;
 mod job_door;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use vocab::Digest;
 
 use super::Shelf;
+use super::asked::{Asked, parse};
 use crate::fault::Fault;
 use crate::guard::Ctx;
 use crate::identify;
@@ -40,15 +41,6 @@ pub(crate) struct Rest {
 pub(crate) struct Page {
     n: Option<usize>,
     last: Option<String>,
-}
-
-/// What an address below `/v2/` names.
-#[derive(PartialEq, Eq, Debug)]
-enum Asked<'a> {
-    Catalog,
-    Tags(&'a str),
-    Manifest(&'a str, &'a str),
-    Blob(&'a str, &'a str),
 }
 
 /// `GET /v2/`: who gets this answer may pull.
@@ -91,36 +83,6 @@ pub(crate) async fn get(
         )
         .todo("ask for /v2/NAME/manifests/TAG")),
     }
-}
-
-fn parse(rest: &str) -> Option<Asked<'_>> {
-    if rest == "_catalog" {
-        return Some(Asked::Catalog);
-    }
-    if let Some(name) = rest.strip_suffix("/tags/list") {
-        return is_name(name).then_some(Asked::Tags(name));
-    }
-    let (before, last) = rest.rsplit_once('/')?;
-    let (name, what) = before.rsplit_once('/')?;
-    if !is_name(name) || last.is_empty() || last.len() > 200 {
-        return None;
-    }
-    match what {
-        "manifests" => Some(Asked::Manifest(name, last)),
-        "blobs" => Some(Asked::Blob(name, last)),
-        _ => None,
-    }
-}
-
-/// Whether it could be the name of an image at all.
-fn is_name(name: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
-    name.len() <= 200
-        && name.split('/').all(|part| {
-            part.bytes().all(plain)
-                && part.bytes().any(|b| b.is_ascii_alphanumeric())
-                && !part.contains("..")
-        })
 }
 
 async fn images(shelf: &Shelf, name: &str) -> Result<Vec<Oci>, Fault> {
@@ -301,39 +263,4 @@ pub(crate) fn challenge(app: &App, host: Option<&HeaderValue>) -> HeaderValue {
     let text = format!("Bearer realm=\"{base}/v2/token\",service=\"cofferdam\"");
     HeaderValue::from_str(&text)
         .unwrap_or_else(|_| HeaderValue::from_static("Basic realm=\"Cofferdam\""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_with_slashes_are_told_from_what_is_asked_of_them() {
-        assert_eq!(parse("_catalog"), Some(Asked::Catalog));
-        assert_eq!(parse("a/b/tags/list"), Some(Asked::Tags("a/b")));
-        let debian = "docker.io/library/debian";
-        assert_eq!(
-            parse("docker.io/library/debian/manifests/12"),
-            Some(Asked::Manifest(debian, "12"))
-        );
-        assert_eq!(
-            parse("manifests/manifests/blobs/sha256:0"),
-            Some(Asked::Blob("manifests/manifests", "sha256:0"))
-        );
-        for odd in [
-            "",
-            "a",
-            "a/b",
-            "../manifests/x",
-            "a/../b/manifests/x",
-            "A/manifests/x",
-            "a//b/manifests/x",
-            "/manifests/x",
-            "a/manifests/",
-            "a/uploads/x",
-            "a\u{0}/manifests/x",
-        ] {
-            assert_eq!(parse(odd), None, "{odd:?}");
-        }
-    }
 }

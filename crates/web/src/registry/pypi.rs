@@ -15,12 +15,10 @@ use serde_json::{Value, json};
 use vocab::Digest;
 
 use super::Shelf;
+use super::asked::{JSON, form, normal, version};
 use crate::fault::Fault;
 use crate::href;
 
-const JSON: &str = "application/vnd.pypi.simple.v1+json";
-const HTML: &str = "application/vnd.pypi.simple.v1+html";
-const PLAIN_HTML: &str = "text/html; charset=utf-8";
 /// The version of the index that is served (PEP 700).
 const API: &str = "1.1";
 
@@ -70,7 +68,7 @@ pub(crate) async fn index(shelf: Shelf, asked: HeaderMap) -> Result<Response, Fa
             _ => None,
         })
         .collect();
-    match form(&asked) {
+    match form(liked(&asked)) {
         JSON => {
             let list: Vec<Value> = projects
                 .iter()
@@ -119,7 +117,7 @@ pub(crate) async fn project(
     let Some(Item::Pypi(found)) = shelf.item(format!("pypi:{name}")).await? else {
         return Err(shelf.absent("pypi", &name));
     };
-    match form(&asked) {
+    match form(liked(&asked)) {
         JSON => {
             let blobs = found.files.iter().map(|f| f.d).collect();
             let sizes = shelf.sizes(blobs).await?;
@@ -171,6 +169,12 @@ pub(crate) async fn file(
         return shelf.blob(&blob, "application/octet-stream", &asked).await;
     }
     Err(absent())
+}
+
+/// The values of `Accept`.
+fn liked(asked: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = asked.get_all(header::ACCEPT).iter();
+    values.filter_map(|value| value.to_str().ok())
 }
 
 fn page(kind: &str, text: String) -> Result<Response, Fault> {
@@ -242,117 +246,4 @@ fn file_json(file: &PypiFile, size: u64) -> Value {
         out["requires-python"] = file.requires_python.as_str().into();
     }
     out
-}
-
-/// A project's name as addresses have it (PEP 503): lower case, runs of `-`, `_` and `.` as `-`.
-/// `None` for what cannot be a name (PEP 508).
-fn normal(name: &str) -> Option<String> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    let end = |c: char| c.is_ascii_alphanumeric();
-    let fine = (1..=200).contains(&name.len())
-        && name.bytes().all(plain)
-        && name.starts_with(end)
-        && name.ends_with(end);
-    if !fine {
-        return None;
-    }
-    let mut out = String::with_capacity(name.len());
-    for c in name.chars() {
-        match c {
-            '-' | '_' | '.' if out.ends_with('-') => {}
-            '-' | '_' | '.' => out.push('-'),
-            c => out.push(c.to_ascii_lowercase()),
-        }
-    }
-    Some(out)
-}
-
-/// The version in a file's name: the second part of a wheel's, what follows the project's name
-/// in another's.
-pub(crate) fn version(filename: &str, project: &str) -> Option<String> {
-    if let Some(wheel) = filename.strip_suffix(".whl") {
-        return wheel.split('-').nth(1).map(str::to_owned);
-    }
-    let stem = [".tar.gz", ".zip", ".tar.bz2", ".tgz"]
-        .iter()
-        .find_map(|end| filename.strip_suffix(end))?;
-    stem.match_indices('-')
-        .find(|(at, _)| normal(&stem[..*at]).as_deref() == Some(project))
-        .map(|(at, _)| stem[at + 1..].to_owned())
-}
-
-/// The form that the caller likes best; HTML when it does not say.
-fn form(asked: &HeaderMap) -> &'static str {
-    let accept = asked.get_all(header::ACCEPT).iter();
-    let mut best = (PLAIN_HTML, 0.0);
-    for word in accept
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','))
-    {
-        let mut parts = word.split(';').map(str::trim);
-        let kind = match parts.next() {
-            Some(
-                "application/vnd.pypi.simple.v1+json" | "application/vnd.pypi.simple.latest+json",
-            ) => JSON,
-            Some(
-                "application/vnd.pypi.simple.v1+html" | "application/vnd.pypi.simple.latest+html",
-            ) => HTML,
-            Some("text/html" | "text/*" | "*/*") => PLAIN_HTML,
-            _ => continue,
-        };
-        let weight: f32 = parts
-            .find_map(|p| p.strip_prefix("q=")?.trim().parse().ok())
-            .unwrap_or(1.0);
-        if weight > best.1 {
-            best = (kind, weight);
-        }
-    }
-    best.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_normal_in_one_way() {
-        for odd in ["Foo.Bar", "foo__bar", "FOO-_.bar"] {
-            assert_eq!(normal(odd).as_deref(), Some("foo-bar"), "{odd}");
-        }
-        for odd in ["", "../x", "a/b", "-a", "a.", "a\u{0}", "ä"] {
-            assert_eq!(normal(odd), None, "{odd:?}");
-        }
-    }
-
-    #[test]
-    fn versions_are_read_from_names() {
-        let of = |filename| version(filename, "zope-interface");
-        assert_eq!(
-            of("zope.interface-7.0-cp312-cp312-linux_x86_64.whl").unwrap(),
-            "7.0"
-        );
-        assert_eq!(of("zope_interface-7.0.post1.tar.gz").unwrap(), "7.0.post1");
-        assert_eq!(of("zope-interface-7.0.zip").unwrap(), "7.0");
-        assert_eq!(of("other-1.0.tar.gz"), None);
-        assert_eq!(of("README"), None);
-    }
-
-    #[test]
-    fn the_form_follows_what_the_caller_likes() {
-        let of = |accept: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT, HeaderValue::from_str(accept).unwrap());
-            form(&headers)
-        };
-        let pip = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01";
-        assert_eq!(of(pip), JSON);
-        assert_eq!(
-            of("text/html, application/vnd.pypi.simple.v1+json;q=0.5"),
-            PLAIN_HTML
-        );
-        assert_eq!(of(HTML), HTML);
-        assert_eq!(of("*/*"), PLAIN_HTML);
-        assert_eq!(of("image/png"), PLAIN_HTML);
-        assert_eq!(form(&HeaderMap::new()), PLAIN_HTML);
-    }
 }

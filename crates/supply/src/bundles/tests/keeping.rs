@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use audit::Who;
 use bundle::slip::{Have, Need, open};
@@ -149,6 +150,38 @@ fn a_scrub_that_was_cancelled_goes_on_where_it_was() {
     let here = here.killed(NOW_MS);
     let done = here.intake.begin_scrub(&who).unwrap().run().unwrap();
     assert_eq!(done.blobs, 3, "two files and the manifest");
+}
+
+#[test]
+fn a_scrub_comes_by_itself_when_it_is_due_and_never_beside_an_import() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let (lab, data) = (Lab::new(), tempfile::tempdir().unwrap());
+    let here = Here::trusting(data.path(), &lab);
+    let due = |days| here.intake.scrub_that_is_due(days).unwrap();
+    here.clock.advance(1000 * DAY);
+    assert!(due(30).is_none(), "there is nothing to read");
+    let here = here.killed(NOW_MS);
+    let due = |days| here.intake.scrub_that_is_due(days).unwrap();
+    assert_eq!(here.code(&numbered(&lab, 1).0), "ok");
+    here.clock.advance(29 * DAY);
+    assert!(due(30).is_none(), "all of it was read 29 days ago");
+    here.clock.advance(DAY);
+    assert!(due(0).is_none(), "none is wanted");
+    let scrub = due(30).unwrap();
+    assert!(due(30).is_none(), "one runs");
+    scrub.progress().cancel();
+    assert!(scrub.run().is_err());
+    let scrub = due(30).unwrap();
+    assert_eq!(scrub.progress().snapshot().who, "system");
+    assert_eq!(scrub.run().unwrap().blobs, 3);
+    assert!(due(30).is_none(), "it was just done");
+    assert_eq!(here.told().last().unwrap(), "blob.scrubbed");
+    here.clock.advance(30 * DAY);
+    let second = numbered(&lab, 2).0;
+    let begun = here.intake.begin(&second, &Who::system(), false).unwrap();
+    assert!(due(30).is_none(), "an import runs");
+    begun.run().unwrap();
+    assert!(due(30).is_some());
 }
 
 /// The digests that must be there whatever happens.
