@@ -7,14 +7,14 @@ use access::{Home, Keys, RepoFacts};
 use audit::Auditor;
 use queue::Claimed;
 use runner::executor::ImageFacts;
-use runner::{Secret, Source, Supply};
+use runner::{CarriedAction, Secret, Source, Supply};
 use store::{Store, StoreError};
 use supply::{NoImage, Served, generation};
 use vocab::RepoId;
 
 use crate::dispatcher::chain;
 use crate::supplied::Supplied;
-use crate::{Held, Provider, RepoSource};
+use crate::{Held, Provider, RepoSource, carried};
 
 /// Opens a repo; one instance for the whole process. The error is words.
 pub type OpenRepo = dyn Fn(RepoId) -> Result<Arc<git::Repository>, String> + Send + Sync;
@@ -33,6 +33,8 @@ pub struct Appliance {
     pub open: Box<OpenRepo>,
     /// Which generations running jobs use.
     pub leases: supply::Leases,
+    /// The repositories of actions.
+    pub actions: supply::Actions,
     /// What jobs ask for in vain.
     pub wants: supply::Wants,
     /// Which version of a tool may stand in for another, from the settings.
@@ -105,6 +107,10 @@ impl Provider for Appliance {
         };
         let supplied = Supplied::look(self, generation, claimed.fence.job)?;
         Ok(Some(Arc::new(supplied)))
+    }
+
+    fn actions(&self, claimed: &Claimed, held: &Held) -> Result<Vec<CarriedAction>, String> {
+        carried::actions(self, claimed, held)
     }
 
     fn ended(&self) {

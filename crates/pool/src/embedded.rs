@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use runner::executor::{
     AttemptSpec, Ended, ExecSpec, Executor, ExecutorError, Exit, Facts, Layer, LiveProcess,
-    Process, Residue, Sandbox, SandboxError, Signal, Usage, User,
+    Process, Residue, Sandbox, SandboxError, Shown, Signal, Usage, User,
 };
-use sandbox::{ExecError, ExitStatus, FileError, Jail, JailSpec, Launcher, Root};
+use sandbox::{ExecError, ExitStatus, FileError, Jail, JailSpec, Launcher, ReadOnlyBind, Root};
 use vocab::{Clock, Fence};
 
 use words::{layers, limits, residue, root, usage};
@@ -65,6 +65,7 @@ impl Embedded {
                 file_size_bytes: asked.disk_bytes,
                 ..sandbox::Limits::default()
             },
+            binds: attempt.shown.iter().map(bind).collect(),
             service_port: Some(SERVICE_PORT),
             off: self.off,
             ..JailSpec::new(root)
@@ -336,6 +337,13 @@ impl Process for EmbeddedProcess {
             Err(_) if self.0.wait(Some(Duration::ZERO)).is_some() => Ok(()),
             sent => sent.map_err(|e| gone(e.to_string())),
         }
+    }
+}
+
+fn bind(shown: &Shown) -> ReadOnlyBind {
+    ReadOnlyBind {
+        source: shown.source.clone(),
+        target: shown.target.clone(),
     }
 }
 

@@ -105,6 +105,7 @@ fn order(parts: &Parts, claimed: &Claimed, held: &Held) -> Result<JobOrder, Stri
         limits: config.limits.clone(),
         network: runner::executor::NetworkPolicy::Loopback,
         supply: parts.provider.supply(claimed, held)?,
+        actions: parts.provider.actions(claimed, held)?,
         endpoint: parts
             .endpoint
             .is_some()

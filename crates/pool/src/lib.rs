@@ -6,6 +6,7 @@
 //! Source: design/architecture.md, "One push".
 
 mod appliance;
+mod carried;
 mod config;
 mod dispatcher;
 mod embedded;

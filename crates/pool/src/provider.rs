@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use queue::Claimed;
 use runner::executor::ImageFacts;
-use runner::{Source, Supply};
+use runner::{CarriedAction, Source, Supply};
 use supply::{GenerationId, Lease, Served};
 use vocab::{Fence, RepoId};
 
@@ -54,6 +54,11 @@ pub trait Provider: Send + Sync {
     /// What it may use of the generation that it sees.
     fn supply(&self, _claimed: &Claimed, _held: &Held) -> Result<Option<Arc<dyn Supply>>, String> {
         Ok(None)
+    }
+
+    /// The actions of that generation that its steps need.
+    fn actions(&self, _claimed: &Claimed, _held: &Held) -> Result<Vec<CarriedAction>, String> {
+        Ok(Vec::new())
     }
 
     /// A job has ended: what it asked for in vain is written down.

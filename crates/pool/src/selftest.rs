@@ -54,6 +54,7 @@ impl Pool {
             },
             endpoint: None,
             supply: None,
+            actions: Vec::new(),
             github: serde_json::Map::new(),
             needs: serde_json::Map::new(),
             vars: Vec::new(),

@@ -105,6 +105,17 @@ pub struct AttemptSpec {
     pub hostname: String,
     /// What it may reach.
     pub network: NetworkPolicy,
+    /// Directories of the host that it sees and cannot write to, whoever it is.
+    pub shown: Vec<Shown>,
+}
+
+/// A directory of the host that a job sees, read-only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside; absolute, made when absent.
+    pub target: String,
 }
 
 /// The image of a job, as the import recorded it.

@@ -54,6 +54,10 @@ impl Job<'_> {
         worked
             .outputs
             .extend(pairs_of(self, "GITHUB_OUTPUT", "set_output"));
+        worked.state.extend(asked.state);
+        worked
+            .state
+            .extend(pairs_of(self, "GITHUB_STATE", "save_state"));
         env.extend(pairs_of(self, "GITHUB_ENV", "set_env"));
         match self.command_file("GITHUB_PATH", "add_path", files::FILE_BYTES) {
             Ok(bytes) => folders.extend(files::folders(&bytes)),
@@ -99,7 +103,7 @@ impl Job<'_> {
         word: &str,
         limit: u64,
     ) -> Result<Vec<u8>, CommandFileError> {
-        let path = format!("{}/{COMMANDS}/{word}_{}", environment::WORK, self.step());
+        let path = format!("{}/{COMMANDS}/{word}_{}", environment::WORK, self.tag());
         match self.sandbox().read_file(&path, limit) {
             Ok(bytes) => Ok(bytes.unwrap_or_default()),
             Err(SandboxError::TooLarge { limit, .. }) => {
@@ -118,7 +122,7 @@ impl Job<'_> {
         let Some(data) = &self.spec.outputs else {
             return Vec::new();
         };
-        let value = match data.eval(&self.scope(&self.job_env)) {
+        let value = match data.eval(&self.scope(&self.env_now())) {
             Ok(value) => value,
             Err(error) => {
                 self.log.error(

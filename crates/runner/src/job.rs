@@ -3,25 +3,29 @@
 //! Invariant: whatever happens to the steps, the sandbox is destroyed and searched, and the report
 //! says how it ended.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 use vocab::{Clock, Outcome, Stopwatch, unix_ms};
 use workflow::{JobSpec, Object, Status, Value};
 
+use crate::actions::Frame;
+use crate::around::Post;
 use crate::cancel::Cancel;
 use crate::environment::{self, Env, Paths, WORK};
 use crate::executor::{
-    AttemptSpec, Ended, Executor, Facts, LiveProcess, Sandbox, SandboxError, User,
+    AttemptSpec, Ended, Executor, Facts, LiveProcess, Sandbox, SandboxError, Shown, User,
 };
 use crate::log::Log;
 use crate::observer::{LineKind, Observer};
 use crate::order::JobOrder;
 use crate::process::Watch;
-use crate::receipt::{Machine, Network, Receipt, Root, Timings};
+use crate::receipt::{ActionFacts, Machine, Network, Receipt, Root, Timings};
 use crate::report::{JobReport, StepReport};
 use crate::source::Source;
 use crate::stage::Stage;
+use crate::supply::CarriedAction;
 
 /// Runs one attempt at one job and destroys its sandbox.
 ///
@@ -67,11 +71,11 @@ pub fn run(
     job.reports.push(setup);
     job.run_steps();
     let outputs = job.outputs();
+    let last = job.step();
     let (background, unread) = job.clear();
     let (verdict, mut steps, served_as) = (job.progress, job.reports, job.served_as);
     let mut log = job.log.outliving(observer, clock);
 
-    let last = u32::try_from(spec.steps.len() + 1).unwrap_or(u32::MAX);
     log.step_started(last, "Complete job");
     let mut complete = StepReport::new("Complete job", "", log.now_ms());
     let finished_ms = log.now_ms();
@@ -123,6 +127,7 @@ fn prepare(order: &JobOrder, executor: &dyn Executor) -> Result<(Box<dyn Sandbox
         limits: order.limits.clone(),
         hostname: format!("job-{}", order.fence.job),
         network: order.network,
+        shown: shown(order),
     };
     let sandbox = executor.prepare(&attempt).map_err(|e| e.to_string())?;
     match sandbox.facts() {
@@ -134,6 +139,21 @@ fn prepare(order: &JobOrder, executor: &dyn Executor) -> Result<(Box<dyn Sandbox
             Err(reason)
         }
     }
+}
+
+/// The trees of all carried actions, each once.
+fn shown(order: &JobOrder) -> Vec<Shown> {
+    let mut shown: Vec<Shown> = Vec::new();
+    for action in &order.actions {
+        let target = action.place();
+        if shown.iter().all(|other| other.target != target) {
+            shown.push(Shown {
+                source: action.tree.clone(),
+                target,
+            });
+        }
+    }
+    shown
 }
 
 /// The first lines of the log: who runs this, where, in what.
@@ -227,8 +247,8 @@ pub(crate) struct Job<'a> {
     pub(crate) own_env: Env,
     /// What steps set by `GITHUB_ENV`.
     pub(crate) set_env: Env,
-    /// What the workflow, the job and its steps set, once the steps are over: for its outputs.
-    pub(crate) job_env: Env,
+    /// What the workflow and the job set.
+    pub(crate) base_env: Env,
     /// What steps put on the path, first first.
     pub(crate) folders: Vec<String>,
     pub(crate) steps: Object,
@@ -241,8 +261,22 @@ pub(crate) struct Job<'a> {
     pub(crate) served_as: Vec<String>,
     /// Programs that the image was found not to have.
     pub(crate) missing: Vec<String>,
-    /// The step whose script was shown last.
-    pub(crate) shown: Option<u32>,
+    /// The program whose script was shown last, by its tag.
+    pub(crate) shown: Option<String>,
+    /// The composite actions that run now, the outermost first.
+    pub(crate) frames: Vec<Frame>,
+    /// Which step runs: its number among the workflow's, then those inside of actions.
+    pub(crate) path: Vec<usize>,
+    /// How many programs the step that runs has started inside of actions.
+    pub(crate) calls: u32,
+    /// When the step that runs must end at the latest, on the watch's stopwatch.
+    pub(crate) step_end: Option<Duration>,
+    /// What programs of actions keep for those that run later, by the step's path.
+    pub(crate) states: BTreeMap<Vec<usize>, Vec<(String, String)>>,
+    /// What is to run after all steps, the last one first.
+    pub(crate) posts: Vec<Post>,
+    /// Node programs that were placed, by the major version that they stand for.
+    pub(crate) nodes: BTreeMap<u32, String>,
     /// Whether a program of the job has run.
     pub(crate) touched: bool,
     /// What waits to be unpacked below `/work`.
@@ -285,7 +319,7 @@ impl<'a> Job<'a> {
             own_env,
             paths,
             set_env: Env::default(),
-            job_env: Env::default(),
+            base_env: Env::default(),
             folders: Vec::new(),
             steps: Object::new(),
             progress: Progress::Success,
@@ -295,6 +329,13 @@ impl<'a> Job<'a> {
             served_as: Vec::new(),
             missing: Vec::new(),
             shown: None,
+            frames: Vec::new(),
+            path: Vec::new(),
+            calls: 0,
+            step_end: None,
+            states: BTreeMap::new(),
+            posts: Vec::new(),
+            nodes: BTreeMap::new(),
             touched: false,
             stage: Stage::new(log.now()),
             log,
@@ -309,6 +350,14 @@ impl<'a> Job<'a> {
     /// The number of the step that runs or ran last.
     pub(crate) fn step(&self) -> u32 {
         u32::try_from(self.reports.len()).unwrap_or(u32::MAX)
+    }
+
+    /// What names the files of the program that runs now: the step, and which program of it.
+    pub(crate) fn tag(&self) -> String {
+        match self.calls {
+            0 => self.step().to_string(),
+            calls => format!("{}-{calls}", self.step()),
+        }
     }
 
     /// Sends what was gathered.
@@ -402,6 +451,14 @@ fn github(order: &JobOrder, spec: &JobSpec, paths: &Paths) -> Object {
     github
 }
 
+fn action_facts(action: &CarriedAction) -> ActionFacts {
+    ActionFacts {
+        name: action.name.clone(),
+        git_ref: action.git_ref.clone(),
+        commit: action.commit.clone(),
+    }
+}
+
 #[expect(
     clippy::too_many_arguments,
     reason = "a receipt gathers everything, once"
@@ -437,6 +494,7 @@ fn receipt(
             mounts: facts.root.clone(),
         },
         supply: order.supply.as_ref().map(|supply| supply.facts()),
+        actions: order.actions.iter().map(action_facts).collect(),
         served_as: Vec::new(),
         uid_map: facts.uid_map.clone(),
         limits: facts.limits.clone(),

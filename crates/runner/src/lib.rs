@@ -2,11 +2,12 @@
 //!
 //! One call to [`run`] is one attempt on one operating-system thread: a sandbox is prepared, the
 //! steps run in it, it is destroyed and searched, and a report with its receipt comes back. In
-//! reading order: `order` (what comes in), `job` (from preparation to receipt), `steps`, `script`,
-//! `handover`, `process` (one program), `output` and `mask` (what it prints), `actions` (built-in ones), `report` and
-//! `receipt` (what goes out).
+//! reading order: `order` (what comes in), `job` (from preparation to receipt), `steps`, `scope`
+//! (what they see), `around` (what actions run before and after them), `script`, `handover`,
+//! `process` (one program), `output` and `mask` (what it prints), `actions` (built-in ones,
+//! carried ones, those of the workspace), `report` and `receipt` (what goes out).
 //!
-//! Refuses: actions that are not built in, other shells than those of the dialect. Invariant:
+//! Refuses: actions that were not carried in, containers, other shells than those of the dialect. Invariant:
 //! nothing reaches the observer that is not masked.
 
 pub mod executor;
@@ -14,6 +15,7 @@ pub mod receipt;
 
 mod account;
 mod actions;
+mod around;
 mod cancel;
 mod commands;
 mod encodings;
@@ -31,6 +33,7 @@ mod output;
 mod process;
 mod pyversion;
 mod report;
+mod scope;
 mod script;
 mod source;
 mod stage;
@@ -46,4 +49,4 @@ pub use observer::{Annotation, Level, LineKind, Observer};
 pub use order::{Grace, JobOrder, Secret};
 pub use report::{JobReport, StepReport};
 pub use source::{CheckedOut, CheckoutRequest, Source, SourceError};
-pub use supply::{Supply, SupplyFacts, ToolFacts, ToolPacking};
+pub use supply::{CarriedAction, Supply, SupplyFacts, ToolFacts, ToolPacking};

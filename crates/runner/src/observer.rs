@@ -10,8 +10,8 @@ use crate::report::StepReport;
 
 /// Told of everything that happens, in order, on the job's own thread.
 ///
-/// Step 0 sets the job up, steps 1 to n are the workflow's, those after them are post steps, and
-/// the last one completes the job.
+/// Step 0 sets the job up; then come what actions run first, the workflow's steps, what actions
+/// run last, and a step that completes the job.
 pub trait Observer: Send + Sync {
     /// The sandbox stands. `endpoint` is the listening socket on the job's loopback, to be served
     /// until the job ends.

@@ -9,7 +9,7 @@ use vocab::Fence;
 
 use crate::executor::{ImageFacts, Limits, NetworkPolicy};
 use crate::receipt::RunnerIdentity;
-use crate::supply::Supply;
+use crate::supply::{CarriedAction, Supply};
 
 /// One attempt at one job.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct JobOrder {
     pub network: NetworkPolicy,
     /// What the job's generation holds; none when nothing was imported, or outside an appliance.
     pub supply: Option<Arc<dyn Supply>>,
+    /// The actions of that generation that the steps need, near and far.
+    pub actions: Vec<CarriedAction>,
     /// Where the job finds its generation served, on its own loopback, without a slash at the
     /// end; none when nobody serves it.
     pub endpoint: Option<String>,

@@ -15,6 +15,8 @@ pub(crate) struct Asked {
     pub(crate) outputs: Vec<(String, String)>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) path: Vec<String>,
+    /// What the program of an action keeps for those that run later.
+    pub(crate) state: Vec<(String, String)>,
     /// What went wrong with a command; fails the step.
     pub(crate) errors: Vec<String>,
 }
@@ -172,10 +174,9 @@ impl Obey<'_, '_> {
                     self.stream.asked.path.push(command.message.clone());
                 }
             }
-            // Problem matchers are not served, and no built-in action has a post step that would
-            // read its state: both are accepted and unused.
+            Name::SaveState => self.named(command, |asked| &mut asked.state),
+            // Problem matchers are not served: they are accepted and unused.
             Name::AddMask
-            | Name::SaveState
             | Name::AddMatcher
             | Name::RemoveMatcher
             | Name::SetEnv

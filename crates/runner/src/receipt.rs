@@ -29,6 +29,9 @@ pub struct Receipt {
     /// The generation that it saw; absent when nothing was imported.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub supply: Option<SupplyFacts>,
+    /// The actions of that generation that it was shown.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub actions: Vec<ActionFacts>,
     /// Tools that stood in for others, in words.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub served_as: Vec<String>,
@@ -52,6 +55,17 @@ pub struct Receipt {
     pub log: LogSize,
     /// What could not be read, and why.
     pub unread: Vec<String>,
+}
+
+/// An action that a job was shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionFacts {
+    /// `owner/name`.
+    pub name: String,
+    /// The ref, as it was asked for.
+    pub git_ref: String,
+    /// The commit that it was pinned to, in hex.
+    pub commit: String,
 }
 
 /// A runner, as it introduces itself.
@@ -203,6 +217,20 @@ impl Receipt {
         );
         if let Some(supply) = &self.supply {
             push(lines, "supply", supply.to_string(), "order");
+        }
+        for action in &self.actions {
+            let from = self.supply.as_ref().map(|s| {
+                let (product, channel, seq) = (&s.product, &s.channel, s.seq);
+                format!(", of bundle {product} {channel} {seq}")
+            });
+            let value = format!(
+                "{}@{} at commit {}{}",
+                action.name,
+                action.git_ref,
+                action.commit,
+                from.unwrap_or_default()
+            );
+            push(lines, "action", value, "git objects of the generation");
         }
         for served in &self.served_as {
             push(lines, "stood in", served.clone(), "settings of the site");

@@ -48,11 +48,14 @@ impl Job<'_> {
         step: &Step,
         env: &Env,
         own: &Env,
-        limit: Option<Duration>,
     ) -> Worked {
-        let number = self.step();
+        let tag = self.tag();
         let folder = self.folder(script.folder.as_deref());
-        let id = step.id.clone().unwrap_or_else(|| format!("__run_{number}"));
+        let id = step.id.clone().unwrap_or_else(|| format!("__run_{tag}"));
+        let mut extra = Env::default();
+        if let Some(frame) = self.frames.last() {
+            frame.place.tell(&mut extra);
+        }
         loop {
             // Every program counts as there until starting it has failed.
             let has = |program: &str| !self.missing.iter().any(|m| m == program);
@@ -60,14 +63,14 @@ impl Job<'_> {
                 Ok(shell) => shell,
                 Err(error) => return Worked::failed(error.to_string()),
             };
-            let name = format!("_temp/step-{number}{}", shell.extension);
+            let name = format!("_temp/step-{tag}{}", shell.extension);
             let text = shell.script(&script.text.replace("\r\n", "\n"));
             if let Err(error) = self.stage.file(&name, text.as_bytes(), 0o755) {
                 return Worked::failed(format!("its script could not be gathered: {error}"));
             }
             let argv = shell.argv(&format!("{}/{name}", environment::WORK));
             self.show(script, &argv, own);
-            match self.run_program(&argv, &folder, env, &id, limit) {
+            match self.run_program(&argv, &folder, env, &id, &extra) {
                 Err(SandboxError::NoProgram { program }) if has_not(&self.missing, &program) => {
                     self.missing.push(program);
                 }
@@ -82,11 +85,11 @@ impl Job<'_> {
 
     /// Shows what will run, once.
     fn show(&mut self, script: &Script, argv: &[String], own: &Env) {
-        let number = self.step();
-        if self.shown == Some(number) {
+        let (number, tag) = (self.step(), self.tag());
+        if self.shown.as_ref() == Some(&tag) {
             return;
         }
-        self.shown = Some(number);
+        self.shown = Some(tag);
         let text = script.text.trim_end();
         let first = text.lines().next().unwrap_or_default();
         self.log
@@ -113,19 +116,21 @@ impl Job<'_> {
     }
 
     /// Runs a program as a step: fresh command files, its output obeyed, what it wrote read back.
-    fn run_program(
+    /// Nobody can take the names in `extra`.
+    pub(crate) fn run_program(
         &mut self,
         argv: &[String],
         folder: &str,
         env: &Env,
         id: &str,
-        limit: Option<Duration>,
+        extra: &Env,
     ) -> Result<Worked, SandboxError> {
-        let number = self.step();
+        let (number, tag) = (self.step(), self.tag());
         let mut own = self.own_env.clone();
+        own.add(extra);
         own.set("GITHUB_ACTION", id);
         for (variable, word) in COMMAND_FILES {
-            let name = format!("{COMMANDS}/{word}_{number}");
+            let name = format!("{COMMANDS}/{word}_{tag}");
             if self.stage.file(&name, b"", 0o644).is_ok() {
                 own.set(variable, &format!("{}/{name}", environment::WORK));
             }
@@ -142,7 +147,7 @@ impl Job<'_> {
             user: self.user,
         };
         let stream = Stream::new(number, self.order.debug, unsecure);
-        let deadline = self.step_deadline(limit);
+        let deadline = self.step_deadline();
         let heed = !self.cleans_up();
         self.touched = true;
         let done = self
@@ -152,13 +157,12 @@ impl Job<'_> {
     }
 
     /// The sooner of the step's own end and the job's.
-    fn step_deadline(&self, limit: Option<Duration>) -> Deadline {
+    fn step_deadline(&self) -> Deadline {
         let job = match self.cleans_up() {
             true => Stop::CleanupTimeout,
             false => Stop::JobTimeout,
         };
-        let own = limit.map(|limit| self.watch.since.elapsed().saturating_add(limit));
-        match own {
+        match self.step_end {
             Some(at) if at < self.deadline => Deadline {
                 at,
                 why: Stop::StepTimeout,

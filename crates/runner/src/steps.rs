@@ -1,43 +1,15 @@
 //! The steps of a job, in order: what they see, whether they run, how they ended.
 
 use vocab::Outcome;
-use workflow::{
-    Contexts, ExprError, Host, Object, StatusFunction, Step, StepAction, Template, Value,
-    evaluate_condition,
-};
+use workflow::{ExprError, Host, Object, Step, StepAction, Template, Value, evaluate_condition};
 
-use crate::actions;
+use crate::actions::{self, Called};
 use crate::environment::{self, Env};
 use crate::executor::SandboxError;
 use crate::handover::COMMANDS;
-use crate::hashfiles;
 use crate::job::{Job, Progress};
 use crate::report::StepReport;
 use crate::script::Script;
-
-/// What a step's expressions see.
-pub(crate) struct Scope<'a, 'b> {
-    contexts: Contexts,
-    job: &'b Job<'a>,
-}
-
-impl Host for Scope<'_, '_> {
-    fn context(&self, name: &str) -> Option<Value> {
-        self.contexts.context(name)
-    }
-
-    fn status(&self, function: StatusFunction, jobs: &[String]) -> Result<bool, String> {
-        self.contexts.status(function, jobs)
-    }
-
-    fn hash_files(&self, patterns: &[String]) -> Result<String, String> {
-        hashfiles::hash(self.job, patterns)
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.contexts.memory_bytes()
-    }
-}
 
 /// How a step's own work ended.
 #[derive(Debug)]
@@ -46,6 +18,8 @@ pub(crate) struct Worked {
     pub(crate) reason: String,
     pub(crate) exit_code: Option<i32>,
     pub(crate) outputs: Vec<(String, String)>,
+    /// What it keeps for a program of the same action that runs later.
+    pub(crate) state: Vec<(String, String)>,
     pub(crate) summary: String,
 }
 
@@ -56,6 +30,7 @@ impl Worked {
             reason: String::new(),
             exit_code: None,
             outputs,
+            state: Vec::new(),
             summary: String::new(),
         }
     }
@@ -69,7 +44,7 @@ impl Worked {
     }
 }
 
-impl<'a> Job<'a> {
+impl Job<'_> {
     /// Runs all steps; afterwards `progress` and `reports` say how it went.
     pub(crate) fn run_steps(&mut self) {
         if let Err(error) = self.settle() {
@@ -82,7 +57,7 @@ impl<'a> Job<'a> {
             env.add(&Env::eval(self.spec.env.as_ref(), &scope)?);
             Ok(env)
         });
-        let base = match asked {
+        self.base_env = match asked {
             Ok(base) => base,
             Err(error) => {
                 let reason = format!("the env of the job cannot be computed: {error}");
@@ -91,11 +66,23 @@ impl<'a> Job<'a> {
                 return;
             }
         };
-        for step in &self.spec.steps {
-            self.run_step(step, &base);
+        let steps = &self.spec.steps;
+        self.run_pres(steps);
+        for (index, step) in steps.iter().enumerate() {
+            self.path = vec![index];
+            self.run_step(step);
         }
-        self.job_env = base;
-        self.job_env.add(&self.set_env);
+        self.run_posts();
+    }
+
+    /// What the workflow, the job and earlier steps set, and the steps around this one.
+    pub(crate) fn env_now(&self) -> Env {
+        let mut env = self.base_env.clone();
+        env.add(&self.set_env);
+        if let Some(frame) = self.frames.last() {
+            env.add(&frame.env);
+        }
+        env
     }
 
     /// Gathers the folders and files that every job has.
@@ -125,64 +112,12 @@ impl<'a> Job<'a> {
         gather().map_err(|e| format!("the job's files could not be gathered: {e}"))
     }
 
-    /// The contexts for a step, or for the job itself.
-    pub(crate) fn scope(&self, env: &Env) -> Scope<'a, '_> {
-        let order = self.order;
-        let mut contexts = Contexts::new(self.progress.status());
-        let texts = |pairs: &mut dyn Iterator<Item = (&str, &str)>| {
-            let mut object = Object::new();
-            for (name, value) in pairs {
-                object.set(name, Value::from(value));
-            }
-            Value::object(object)
-        };
-        let json = |map: &serde_json::Map<String, serde_json::Value>| {
-            Value::from_json(&serde_json::Value::Object(map.clone()))
-        };
-        contexts.set("github", Value::object(self.github.clone()));
-        contexts.set("env", env.to_value());
-        contexts.set(
-            "vars",
-            texts(&mut order.vars.iter().map(|(n, v)| (n.as_str(), v.as_str()))),
-        );
-        contexts.set(
-            "secrets",
-            texts(&mut order.secrets.iter().map(|(n, v)| (n.as_str(), v.expose()))),
-        );
-        contexts.set("inputs", json(&order.inputs));
-        contexts.set("needs", json(&order.needs));
-        contexts.set("matrix", self.spec.leg.matrix.clone());
-        contexts.set("strategy", self.spec.leg.strategy());
-        contexts.set("steps", Value::object(self.steps.clone()));
-        let mut job = Object::new();
-        job.set("status", Value::from(self.progress.word()));
-        job.set("container", Value::object(Object::new()));
-        job.set("services", Value::object(Object::new()));
-        contexts.set("job", job);
-        let debug = if order.debug { "1" } else { "" };
-        let runner = [
-            ("name", order.runner.name.as_str()),
-            ("os", "Linux"),
-            ("arch", environment::arch()),
-            ("temp", self.paths.temp.as_str()),
-            ("tool_cache", self.paths.tool_cache.as_str()),
-            ("workspace", self.paths.runner_workspace.as_str()),
-            ("environment", "self-hosted"),
-            ("debug", debug),
-        ];
-        contexts.set("runner", texts(&mut runner.into_iter()));
-        Scope {
-            contexts,
-            job: self,
-        }
-    }
-
     #[tracing::instrument(skip_all, fields(step.number = self.step()))]
-    fn run_step(&mut self, step: &'a Step, base: &Env) {
+    fn run_step(&mut self, step: &Step) {
         self.heed_cancel();
         let number = self.step();
-        let mut env = base.clone();
-        env.add(&self.set_env);
+        self.calls = 0;
+        let mut env = self.env_now();
         let own = Env::eval(step.env.as_ref(), &self.scope(&env));
         if let Ok(own) = &own {
             env.add(own);
@@ -209,12 +144,12 @@ impl<'a> Job<'a> {
             (_, Err(error)) => Some(Worked::failed(format!(
                 "its env cannot be computed: {error}"
             ))),
-            (Ok(true), Ok(own)) => Some(self.work(step, &env, &own)),
+            (Ok(true), Ok(own)) => Some(self.limited(step, &env, &own)),
         };
         match worked {
             None => {
                 report.end(Outcome::Skipped, self.why_skipped(), self.log.now_ms());
-                self.remember(step, &report, &[]);
+                self.remember(step, (report.outcome, report.conclusion), &[]);
             }
             Some(worked) => self.conclude(step, &env, &mut report, worked),
         }
@@ -223,7 +158,7 @@ impl<'a> Job<'a> {
         self.reports.push(report);
     }
 
-    fn why_skipped(&self) -> String {
+    pub(crate) fn why_skipped(&self) -> String {
         match &self.progress {
             Progress::Success => "its condition is false".to_owned(),
             Progress::Failed => "an earlier step failed".to_owned(),
@@ -237,17 +172,7 @@ impl<'a> Job<'a> {
     fn conclude(&mut self, step: &Step, env: &Env, report: &mut StepReport, worked: Worked) {
         let number = self.step();
         let good = worked.outcome.is_good();
-        let forgiven = !good
-            && worked.outcome == Outcome::Failure
-            && self
-                .truth(step.continue_on_error.as_ref(), env)
-                .unwrap_or_else(|error| {
-                    self.log.error(
-                        number,
-                        &format!("continue-on-error cannot be computed: {error}"),
-                    );
-                    false
-                });
+        let forgiven = self.forgives(step, env, worked.outcome);
         if !good && !worked.reason.is_empty() {
             self.log.error(number, &worked.reason);
         }
@@ -261,11 +186,29 @@ impl<'a> Job<'a> {
         if !report.conclusion.is_good() && self.progress == Progress::Success {
             self.progress = Progress::Failed;
         }
-        self.remember(step, report, &worked.outputs);
+        self.remember(step, (report.outcome, report.conclusion), &worked.outputs);
+    }
+
+    /// Whether a step's `continue-on-error` forgives how it ended.
+    pub(crate) fn forgives(&mut self, step: &Step, env: &Env, outcome: Outcome) -> bool {
+        let number = self.step();
+        outcome == Outcome::Failure
+            && self
+                .truth(step.continue_on_error.as_ref(), env)
+                .unwrap_or_else(|error| {
+                    let text = format!("continue-on-error cannot be computed: {error}");
+                    self.log.error(number, &text);
+                    false
+                })
     }
 
     /// Puts a step that is over, skipped ones too, into the `steps` context.
-    fn remember(&mut self, step: &Step, report: &StepReport, given: &[(String, String)]) {
+    pub(crate) fn remember(
+        &mut self,
+        step: &Step,
+        (outcome, conclusion): (Outcome, Outcome),
+        given: &[(String, String)],
+    ) {
         let Some(id) = step.id.as_deref() else {
             return;
         };
@@ -275,9 +218,13 @@ impl<'a> Job<'a> {
         }
         let mut entry = Object::new();
         entry.set("outputs", Value::object(outputs));
-        entry.set("outcome", Value::from(report.outcome.as_result()));
-        entry.set("conclusion", Value::from(report.conclusion.as_result()));
-        self.steps.set(id, Value::object(entry));
+        entry.set("outcome", Value::from(outcome.as_result()));
+        entry.set("conclusion", Value::from(conclusion.as_result()));
+        let steps = match self.frames.last_mut() {
+            Some(frame) => &mut frame.steps,
+            None => &mut self.steps,
+        };
+        steps.set(id, Value::object(entry));
     }
 
     fn truth(&self, template: Option<&Template>, env: &Env) -> Result<bool, ExprError> {
@@ -288,7 +235,7 @@ impl<'a> Job<'a> {
     }
 
     /// Notices a cancellation or the end of the job's time between two steps.
-    fn heed_cancel(&mut self) {
+    pub(crate) fn heed_cancel(&mut self) {
         if !matches!(self.progress, Progress::Success | Progress::Failed) {
             return;
         }
@@ -314,45 +261,30 @@ impl<'a> Job<'a> {
         matches!(self.progress, Progress::Cancelled(_) | Progress::TimedOut)
     }
 
-    /// Does what a step says.
-    fn work(&mut self, step: &'a Step, env: &Env, own: &Env) -> Worked {
+    /// Does what a step of the workflow says, within its time.
+    fn limited(&mut self, step: &Step, env: &Env, own: &Env) -> Worked {
         let limit = match self.time_limit(step, env) {
             Ok(limit) => limit,
             Err(reason) => return Worked::failed(reason),
         };
+        self.step_end = limit.map(|limit| self.watch.since.elapsed().saturating_add(limit));
+        let worked = self.work(step, env, own);
+        self.step_end = None;
+        worked
+    }
+
+    /// Does what a step says.
+    pub(crate) fn work(&mut self, step: &Step, env: &Env, own: &Env) -> Worked {
         match &step.action {
             StepAction::Run {
                 script,
                 shell,
                 working_directory,
             } => {
-                let scope = self.scope(env);
-                let defaults = [&self.spec.defaults, &self.spec.workflow_defaults];
-                let pick = |own: &Option<Template>, of: &dyn Fn(usize) -> Option<&'a Template>| {
-                    own.as_ref()
-                        .or_else(|| of(0))
-                        .or_else(|| of(1))
-                        .map(|t| t.text(&scope))
-                        .transpose()
-                };
-                let script = script.text(&scope);
-                let shell = pick(shell, &|i| defaults[i].shell.as_ref());
-                let folder = pick(working_directory, &|i| {
-                    defaults[i].working_directory.as_ref()
-                });
-                drop(scope);
-                match (script, shell, folder) {
-                    (Ok(script), Ok(shell), Ok(folder)) => {
-                        let run = Script {
-                            text: script,
-                            shell,
-                            folder,
-                        };
-                        self.run_script(&run, step, env, own, limit)
-                    }
-                    (Err(e), ..) | (_, Err(e), _) | (.., Err(e)) => {
-                        Worked::failed(format!("it cannot be computed: {e}"))
-                    }
+                let written = (script, shell.as_ref(), working_directory.as_ref());
+                match self.script(written, env) {
+                    Ok(script) => self.run_script(&script, step, env, own),
+                    Err(e) => Worked::failed(format!("it cannot be computed: {e}")),
                 }
             }
             StepAction::Uses {
@@ -362,13 +294,38 @@ impl<'a> Job<'a> {
                     Ok(inputs) => inputs.unwrap_or_default(),
                     Err(e) => return Worked::failed(format!("its inputs cannot be computed: {e}")),
                 };
-                let worked = actions::run(self, uses, action, &inputs, env);
+                let called = Called {
+                    uses,
+                    action,
+                    with: &inputs,
+                    env,
+                    own,
+                };
+                let worked = actions::run(self, &called);
                 if worked.outcome == Outcome::Failure {
                     self.note_loss();
                 }
                 worked
             }
         }
+    }
+
+    /// A script with its expressions computed. Defaults of a workflow do not reach into actions.
+    fn script(
+        &self,
+        (script, shell, folder): (&Template, Option<&Template>, Option<&Template>),
+        env: &Env,
+    ) -> Result<Script, ExprError> {
+        let scope = self.scope(env);
+        let inside = !self.frames.is_empty();
+        let pick = |own, usual| if inside { own } else { usual };
+        let shell = pick(shell, self.spec.shell(shell));
+        let folder = pick(folder, self.spec.working_directory(folder));
+        Ok(Script {
+            text: script.text(&scope)?,
+            shell: shell.map(|t| t.text(&scope)).transpose()?,
+            folder: folder.map(|t| t.text(&scope)).transpose()?,
+        })
     }
 
     /// Tells a failed step from a sandbox that is gone, which ends the job.
@@ -388,7 +345,7 @@ pub(crate) fn below_work(path: &str) -> String {
 }
 
 /// The step's name, or what it does.
-fn step_name(step: &Step, host: &dyn Host) -> String {
+pub(crate) fn step_name(step: &Step, host: &dyn Host) -> String {
     if let Some(name) = &step.name {
         let text = name
             .text(host)

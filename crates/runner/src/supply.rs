@@ -1,10 +1,15 @@
-//! What a job's generation holds, as far as the runner itself uses it: tools for `setup-*` actions.
+//! What a job's generation holds, as far as the runner itself uses it: actions, and tools for
+//! `setup-*` actions.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use vocab::Digest;
+use workflow::{Action, ActionRef};
 
 /// Looks into the one generation that a job sees. The caller holds it for as long as the job runs.
 pub trait Supply: fmt::Debug + Send + Sync {
@@ -71,4 +76,36 @@ pub enum ToolPacking {
     TarGz,
     /// A tar, Zstandard.
     TarZst,
+}
+
+/// One ref of an action's repository, with the actions in it that a job needs.
+#[derive(Clone, Debug)]
+pub struct CarriedAction {
+    /// `owner/name`, as the generation has it.
+    pub name: String,
+    /// The tag, branch or commit, as it was asked for.
+    pub git_ref: String,
+    /// The commit's id in hex.
+    pub commit: String,
+    /// Where its tree stands on this host. Nobody writes there while the job runs.
+    pub tree: PathBuf,
+    /// By folder in the repository; empty for its root.
+    pub actions: BTreeMap<String, Arc<Action>>,
+}
+
+impl CarriedAction {
+    /// Where a job finds the tree, read-only.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("/opt/actions/{}/{}", self.name, self.commit)
+    }
+
+    /// The action that is meant, when it is one of these.
+    pub(crate) fn find(&self, action: &ActionRef) -> Option<&Arc<Action>> {
+        let (owner, name, folder, git_ref) = action.carried()?;
+        let same = self.name.eq_ignore_ascii_case(&format!("{owner}/{name}"));
+        (same && self.git_ref == git_ref)
+            .then(|| self.actions.get(folder))
+            .flatten()
+    }
 }

@@ -5,6 +5,7 @@
 //! after its layers are unpacked, verified and durable; a name points at one digest.
 //! Source: design/architecture.md, "On disk".
 
+mod actions;
 pub mod bundles;
 mod candidate;
 pub mod generation;
@@ -23,6 +24,9 @@ mod tools;
 mod unpack;
 mod wants;
 
+pub use actions::{
+    ActionError, Actions, LocalFile, MAX_DEPTH, Pinned, Resolution, Sought, Trouble, local_action,
+};
 pub use candidate::{Candidate, canary, candidate, epoch};
 pub use generation::GenerationId;
 pub use images::{ImageRow, LayerRow, default_image, images, newest_import_ms, remove, resolve};

@@ -11,7 +11,7 @@ use queue::{NewRun, Opened, QueueError};
 use serde_json::{Value, json};
 use store::{Db, Tx};
 use vocab::{PushId, UserId};
-use workflow::{ActionRef, Event, GithubContext, Limits, Selected, WORKFLOW_DIRS, Workflow};
+use workflow::{Event, GithubContext, Limits, Selected, WORKFLOW_DIRS, Workflow};
 
 use crate::fault::Fault;
 use crate::state::App;
@@ -183,7 +183,7 @@ impl Planner<'_> {
                 let payload = payload.get_or_insert_with(|| self.payload(update, forced, &commit));
                 let name = workflow.display_name().to_owned();
                 let new = self.run(&update.name, &commit, &file.path, &name, payload);
-                let planned = judged(&self.app.wants, new, workflow);
+                let planned = judged(self.app, (self.objects, commit.id), new, workflow);
                 if let What::Invalid(problems) = &planned.what {
                     warn_invalid(plan, &file.path, problems);
                 }
@@ -369,31 +369,66 @@ pub(crate) fn new_run(app: &App, who: &Who, repo: &Repo, cause: &Cause<'_>) -> N
     }
 }
 
-/// A run of `workflow`; failed at once when it uses an action that cannot be run here, which is
-/// noted for the need slip.
-pub(crate) fn judged(wants: &supply::Wants, new: NewRun, workflow: Workflow) -> PlannedRun {
-    let problems: Vec<String> = workflow::uses_of(&workflow)
-        .iter()
-        .filter(|used| !runner::is_built_in(&used.action))
-        .map(|used| {
-            let (line, column) = (used.position.line, used.position.column);
-            if let ActionRef::Repo { .. } = used.action {
-                wants.note("action", &used.uses, None);
-            }
-            format!(
-                "{}:{line}:{column}: action {} is not in the active generation; use \
-                 actions/checkout, actions/setup-python or actions/setup-node, or do it in a run \
-                 step",
-                workflow.path, used.uses
-            )
-        })
-        .collect();
+/// A run of `workflow` at a commit; failed at once when it uses an action that cannot be run here.
+/// What is not there is noted for the need slip.
+pub(crate) fn judged(
+    app: &App,
+    (objects, commit): (&Objects, ObjectId),
+    new: NewRun,
+    workflow: Workflow,
+) -> PlannedRun {
+    let problems = match unusable(app, objects, commit, &workflow) {
+        Ok(problems) => problems,
+        Err(fault) => {
+            tracing::error!(cause = ?fault.chain(), "the actions of a workflow cannot be looked up");
+            vec![format!(
+                "{}: the server could not look up its actions; start it again",
+                workflow.path
+            )]
+        }
+    };
     let what = if problems.is_empty() {
         What::Valid(Box::new(workflow))
     } else {
         What::Invalid(problems)
     };
     PlannedRun { new, what }
+}
+
+/// Why actions of a workflow cannot be run, each with its place.
+fn unusable(
+    app: &App,
+    objects: &Objects,
+    commit: ObjectId,
+    workflow: &Workflow,
+) -> Result<Vec<String>, Fault> {
+    let uses = workflow::uses_of(workflow);
+    if uses.iter().all(|used| runner::is_built_in(&used.action)) {
+        return Ok(Vec::new());
+    }
+    let sought = supply::Sought {
+        generation: app
+            .store
+            .read(|db| supply::generation::active(db).map_err(Fault::internal))?,
+        built_in: &runner::is_built_in,
+        local: &|folder| supply::local_action(objects, commit, folder),
+    };
+    let named = uses.iter().map(|used| (&used.action, used.uses.as_str()));
+    let found = app.actions().resolve(&sought, named);
+    let mut problems = Vec::new();
+    for (used, trouble) in uses.iter().zip(found.troubles) {
+        let Some(trouble) = trouble else { continue };
+        let mut mend = "";
+        if let Some(missing) = &trouble.missing {
+            app.wants.note("action", missing, None);
+            mend = "; put it into the next bundle, use actions/checkout, actions/setup-python or \
+                    actions/setup-node, or do it in a run step";
+        }
+        let (line, column) = (used.position.line, used.position.column);
+        let text = trouble.text;
+        problems.push(format!("{}:{line}:{column}: {text}{mend}", workflow.path));
+    }
+    Ok(problems)
 }
 
 /// The workflow files of a commit, read: those of the first folder that it has.

@@ -16,7 +16,6 @@ use crate::config::WebConfig;
 use crate::facilities::Facilities;
 use crate::fault::Fault;
 use crate::hub::Hub;
-use crate::registry::actions::Actions;
 
 /// How many repositories stay open. Opening one costs a few `stat` calls.
 const OPEN_REPOS: usize = 512;
@@ -62,7 +61,7 @@ pub(crate) struct Inner {
     pub(crate) counters: crate::metrics::Counters,
     /// Pushes whose refs have moved and whose end could not be written.
     pub(crate) unsettled: Mutex<Vec<vocab::PushId>>,
-    pub(crate) actions: Actions,
+    pub(crate) actions: supply::Actions,
     repos: Mutex<HashMap<RepoId, Arc<Repository>>>,
     stopping: watch::Sender<bool>,
 }
@@ -89,16 +88,23 @@ impl App {
             .logs
             .on_growth(move |job, attempt| of_logs.grew(job, attempt));
         let git_slots = Arc::new(Semaphore::new(parts.config.limits.git_requests.max(1)));
+        let actions = supply::Actions::new(parts.store.clone(), parts.durability);
         Self(Arc::new(Inner {
             parts,
             hub,
             git_slots,
             counters: crate::metrics::Counters::default(),
             unsettled: Mutex::default(),
-            actions: Actions::default(),
+            actions,
             repos: Mutex::default(),
             stopping: watch::channel(false).0,
         }))
+    }
+
+    /// The repositories of actions; the only ones of the process.
+    #[must_use]
+    pub fn actions(&self) -> supply::Actions {
+        self.0.actions.clone()
     }
 
     /// The repository of `id`, open; one instance for the whole process, as its ref writer must be.

@@ -36,6 +36,12 @@ pub(crate) enum Place {
     Step,
     /// `on.workflow_call.outputs.<id>.value`
     CallOutput,
+    /// `if` of a step of a composite action; `pre-if` and `post-if`.
+    ActionIf,
+    /// All other keys of a step of a composite action, and its outputs.
+    ActionStep,
+    /// The default of an action's input.
+    ActionInput,
 }
 
 /// What one place allows.
@@ -56,7 +62,7 @@ const fn allowed(place: Place, contexts: &'static [&'static str]) -> Allowed {
     }
 }
 
-const TABLE: [Allowed; 13] = [
+const TABLE: [Allowed; 16] = [
     allowed(Place::Run, &["github", "inputs", "vars"]),
     allowed(Place::WorkflowEnv, &["github", "inputs", "vars", "secrets"]),
     Allowed {
@@ -120,6 +126,28 @@ const TABLE: [Allowed; 13] = [
         )
     },
     allowed(Place::CallOutput, &["github", "inputs", "vars", "jobs"]),
+    // An action sees no secrets but those that a step hands it.
+    Allowed {
+        hash_files: true,
+        status: Some(false),
+        ..allowed(Place::ActionIf, &IN_ACTION)
+    },
+    Allowed {
+        hash_files: true,
+        ..allowed(Place::ActionStep, &IN_ACTION)
+    },
+    Allowed {
+        hash_files: true,
+        ..allowed(
+            Place::ActionInput,
+            &["github", "strategy", "matrix", "job", "runner"],
+        )
+    },
+];
+
+/// What steps of an action see.
+const IN_ACTION: [&str; 8] = [
+    "github", "inputs", "strategy", "matrix", "steps", "job", "runner", "env",
 ];
 
 static NAMES: LazyLock<Vec<(Place, Names)>> = LazyLock::new(|| {

@@ -12,8 +12,11 @@
 //! 5. The runner computes [`Template`]s, [`Data`] and [`Condition`]s against its own
 //!    [`Contexts`] (or any [`Host`]), and asks [`ShellCommand::resolve`] how to run a script.
 //!
+//! An action's own file is read by [`parse_action`] into an [`Action`], under the same rules.
+//!
 //! [`eval_to_json`] is the command line's way to try one expression.
 
+mod action;
 mod availability;
 mod carried;
 mod condition;
@@ -31,6 +34,7 @@ mod template;
 mod uses;
 mod yaml;
 
+pub use action::{Action, ActionInput, ActionOutput, NodeRun, Runs};
 pub use carried::{Carried, Named, carried_of_action, carried_of_workflow};
 pub use condition::{Condition, evaluate_condition};
 pub use contexts::{Contexts, GITHUB_ALIASES, GithubContext, HashFiles, Status};
@@ -50,8 +54,8 @@ pub use model::{
     uses_of,
 };
 pub use plan::{Group, JobSpec, Leg, RunsOn, expand, job_runs, run_group, run_name};
-pub use read::parse;
+pub use read::{parse, parse_action};
 pub use shell::{HasProgram, ShellCommand, ShellError};
 pub use template::{Data, Key, Part, Template};
-pub use uses::{ActionRef, ActionRefError};
+pub use uses::{ActionRef, ActionRefError, path_below};
 pub use yaml::Limits;

@@ -106,6 +106,44 @@ impl ActionRef {
     }
 }
 
+impl ActionRef {
+    /// As [`ActionRef::repo`], for those that a bundle can carry: names without a host, and
+    /// addresses of the public hosts that such names stand for.
+    #[must_use]
+    pub fn carried(&self) -> Option<(&str, &str, &str, &str)> {
+        match self {
+            Self::Url { host, .. } if !PUBLIC_HOSTS.contains(&host.as_str()) => None,
+            _ => self.repo(),
+        }
+    }
+}
+
+/// Hosts of public actions.
+const PUBLIC_HOSTS: [&str; 4] = [
+    "github.com",
+    "code.forgejo.org",
+    "data.forgejo.org",
+    "gitea.com",
+];
+
+/// A path of slashes without `.`, `..` and empty parts, below the folder `from`; `None` when it
+/// leads out of the root, is absolute, or has parts that no tree holds.
+#[must_use]
+pub fn path_below(from: &str, path: &str) -> Option<String> {
+    if path.starts_with(['/', '\\']) || path.contains('\0') {
+        return None;
+    }
+    let mut parts: Vec<&str> = from.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split(['/', '\\']) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
 /// Splits `owner/name[/path]@ref`.
 fn split_repo(text: &str) -> Option<(String, String, String, String)> {
     let (place, git_ref) = text.split_once('@')?;
@@ -155,6 +193,19 @@ mod tests {
         );
         let url = ActionRef::parse("https://code.forgejo.org/actions/cache/save@v4").unwrap();
         assert_eq!(url.repo(), Some(("actions", "cache", "save", "v4")));
+    }
+
+    #[test]
+    fn a_path_stays_below_its_root() {
+        let below = |from: &str, path: &str| path_below(from, path);
+        assert_eq!(below("save", "../dist/i.js").as_deref(), Some("dist/i.js"));
+        assert_eq!(below("", "./a//b/./c").as_deref(), Some("a/b/c"));
+        assert_eq!(below("a/b", "..\\c").as_deref(), Some("a/c"));
+        assert_eq!(below("", ".").as_deref(), Some(""));
+        for path in ["..", "a/../../b", "/etc/passwd", "\\x", "a\0b"] {
+            assert_eq!(below("", path), None, "{path}");
+        }
+        assert_eq!(below("save", "../../x"), None);
     }
 
     #[test]

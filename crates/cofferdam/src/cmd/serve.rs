@@ -370,6 +370,7 @@ fn start_pool(
                 .map_err(|e| format!("{:#}", anyhow::Error::from(e)))
         }),
         leases: app.leases.clone(),
+        actions: app.actions(),
         wants: app.wants.clone(),
         aliases: Arc::new(site.config.toolcache.aliases.clone()),
     };

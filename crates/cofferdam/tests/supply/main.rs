@@ -12,3 +12,4 @@ mod jobs;
 mod packages;
 mod site;
 mod tools;
+mod uses;

@@ -13,7 +13,7 @@ use testkit::http::get;
 use crate::content::{add_debian, add_wheels, node, python};
 use crate::site::Site;
 
-fn add_tool(
+pub(crate) fn add_tool(
     draft: &mut Draft,
     store: &Store,
     (name, version): (&str, &str),

@@ -159,6 +159,7 @@ fn order() -> JobOrder {
         },
         network: NetworkPolicy::Loopback,
         supply: None,
+        actions: Vec::new(),
         endpoint: None,
         grace: Grace::default(),
         server_url: "http://forge.test".to_owned(),

@@ -18,6 +18,7 @@ fn attempt() -> AttemptSpec {
         limits: order.limits,
         hostname: "probe".to_owned(),
         network: order.network,
+        shown: Vec::new(),
     }
 }
 

@@ -259,7 +259,7 @@ pub(crate) async fn start(ctx: &Ctx, wanted: Wanted) -> Result<RunNumber, Fault>
                     vars: &vars,
                 },
             );
-            let planned = plan::judged(&app.wants, new, workflow);
+            let planned = plan::judged(&app, (&objects, commit.id), new, workflow);
             let opened = app
                 .store
                 .write(|tx| planned.open(tx, &app, &who, None, false))?;

@@ -1,37 +1,22 @@
-//! Actions of a generation, as git repositories that can be cloned and fetched.
-//!
-//! A repository is made from the item's pack when somebody first asks for it, checked as a push
-//! is, and kept under `DATA/actions` until no generation has it. Read only.
+//! Actions of a generation, as git repositories that can be cloned and fetched. Read only.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, Request};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use bundle::Item;
-use bundle::manifest::Action;
-use git::{CarriedRefs, ReceiveLimits, Repository, Service, Transport, UploadLimits};
+use git::{Repository, Service, Transport, UploadLimits};
 use serde::Deserialize;
 
 use super::Shelf;
 use crate::fault::Fault;
 use crate::git_http::{self, Asked};
-use crate::state::App;
 use crate::stream;
 
-/// Repositories that stay open.
-const OPEN: usize = 64;
 /// Longest request of a fetch, unpacked.
 const REQUEST_BYTES: u64 = 16 << 20;
-
-/// The repositories of actions that are open. The lock is held while one is made.
-#[derive(Default)]
-pub(crate) struct Actions(Mutex<HashMap<PathBuf, Arc<Repository>>>);
 
 #[derive(Deserialize)]
 pub(crate) struct Named {
@@ -106,53 +91,6 @@ async fn find(shelf: &Shelf, named: &Named) -> Result<Arc<Repository>, Fault> {
         return Err(shelf.absent("action", &full));
     };
     let app = shelf.app.clone();
-    shelf.app.off(move || repository(&app, &action)).await
-}
-
-/// Blocking, and long the first time.
-fn repository(app: &App, action: &Action) -> Result<Arc<Repository>, Fault> {
-    let dir = supply::action_dir(app.store.dir(), action);
-    let mut open = app
-        .0
-        .actions
-        .0
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    if dir.exists() {
-        if let Some(repository) = open.get(&dir) {
-            return Ok(Arc::clone(repository));
-        }
-    } else {
-        make(app, action, &dir)?;
-    }
-    let repository = Arc::new(Repository::open(&dir, app.durability).map_err(Fault::internal)?);
-    if open.len() >= OPEN {
-        open.clear();
-    }
-    open.insert(dir, Arc::clone(&repository));
-    Ok(repository)
-}
-
-#[tracing::instrument(skip_all, fields(action = action.name))]
-fn make(app: &App, action: &Action, dir: &std::path::Path) -> Result<(), Fault> {
-    let parent = dir.parent().unwrap_or(dir);
-    std::fs::create_dir_all(parent).map_err(Fault::internal)?;
-    let pack: File = app
-        .store
-        .blobs()
-        .read(&action.pack)
-        .map_err(Fault::internal)?;
-    let carried = CarriedRefs {
-        refs: &action.refs,
-        shallow: &action.shallow,
-    };
-    let limits = ReceiveLimits::default();
-    git::make_carried(
-        dir,
-        &mut BufReader::new(pack),
-        carried,
-        &limits,
-        app.durability,
-    )
-    .map_err(Fault::internal)
+    let open = move || app.0.actions.repository(&action).map_err(Fault::internal);
+    shelf.app.off(open).await
 }

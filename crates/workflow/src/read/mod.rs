@@ -1,5 +1,6 @@
 //! Turns the tree of a file into a workflow and tells every problem on the way.
 
+mod action;
 mod container;
 mod graph;
 mod job;
@@ -8,6 +9,7 @@ mod step;
 mod triggers;
 mod workflow;
 
+use crate::action::Action;
 use crate::availability::Place;
 use crate::diagnostic::{Diagnostic, Position, nearest};
 use crate::model::Workflow;
@@ -21,24 +23,22 @@ const MAX_PROBLEMS: usize = 100;
 ///
 /// Errors: every problem found, in the order of the file.
 pub fn parse(path: &str, bytes: &[u8], limits: &Limits) -> Result<Workflow, Vec<Diagnostic>> {
-    let mut reader = Reader {
-        path,
-        problems: Vec::new(),
-        warnings: Vec::new(),
-    };
-    let root = load(path, bytes, limits, &mut reader.problems);
-    let workflow = root.and_then(|root| reader.workflow(&root));
-    let mut problems = sorted(reader.problems);
-    match workflow {
-        Some(mut workflow) if problems.is_empty() => {
-            workflow.warnings = sorted(reader.warnings);
-            Ok(workflow)
-        }
-        _ => {
-            problems.truncate(MAX_PROBLEMS);
-            Err(problems)
-        }
-    }
+    let reader = Reader::new(path, Place::StepIf, Place::Step);
+    let (mut workflow, warnings) =
+        reader.read(bytes, limits, |reader, root| reader.workflow(root))?;
+    workflow.warnings = warnings;
+    Ok(workflow)
+}
+
+/// Reads one `action.yml`; `path` is how messages name it.
+///
+/// Errors: every problem found, in the order of the file.
+pub fn parse_action(path: &str, bytes: &[u8], limits: &Limits) -> Result<Action, Vec<Diagnostic>> {
+    let reader = Reader::new(path, Place::ActionIf, Place::ActionStep);
+    let (mut action, warnings) =
+        reader.read(bytes, limits, |reader, root| reader.action_file(root))?;
+    action.warnings = warnings;
+    Ok(action)
 }
 
 /// In the order of the file, each once.
@@ -50,6 +50,10 @@ fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
 
 struct Reader<'a> {
     path: &'a str,
+    /// What the `if` of a step may use.
+    step_if: Place,
+    /// What its other keys may use.
+    step: Place,
     problems: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
@@ -83,6 +87,37 @@ fn key_text(key: &Node) -> String {
     key.scalar()
         .map(|value| value.to_text().to_string())
         .unwrap_or_default()
+}
+
+impl<'a> Reader<'a> {
+    fn new(path: &'a str, step_if: Place, step: Place) -> Self {
+        Self {
+            path,
+            step_if,
+            step,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// What `look` makes of the file, with the warnings on it.
+    fn read<T>(
+        mut self,
+        bytes: &[u8],
+        limits: &Limits,
+        look: impl FnOnce(&mut Self, &Node) -> Option<T>,
+    ) -> Result<(T, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let root = load(self.path, bytes, limits, &mut self.problems);
+        let read = root.and_then(|root| look(&mut self, &root));
+        let mut problems = sorted(self.problems);
+        match read {
+            Some(read) if problems.is_empty() => Ok((read, sorted(self.warnings))),
+            _ => {
+                problems.truncate(MAX_PROBLEMS);
+                Err(problems)
+            }
+        }
+    }
 }
 
 impl Reader<'_> {

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use super::scalars::Kind;
 use super::{Fields, Reader};
-use crate::availability::Place;
 use crate::expr::fold;
 use crate::model::{Step, StepAction};
 use crate::uses::ActionRef;
@@ -60,17 +59,17 @@ impl Reader<'_> {
         let mut scalar = |name: &str, kind| {
             fields
                 .get(name)
-                .and_then(|node| self.scalar(node, name, kind, Place::Step))
+                .and_then(|node| self.scalar(node, name, kind, self.step))
         };
         let name = scalar("name", Kind::Text);
         let continue_on_error = scalar("continue-on-error", Kind::Bool);
         let timeout_minutes = scalar("timeout-minutes", Kind::Number);
         let condition = fields
             .get("if")
-            .and_then(|node| self.condition(node, "if", Place::StepIf));
+            .and_then(|node| self.condition(node, "if", self.step_if));
         let env = fields
             .get("env")
-            .and_then(|node| self.flat_data(node, "env", Kind::Text, Place::Step));
+            .and_then(|node| self.flat_data(node, "env", Kind::Text, self.step));
         if unserved {
             return None;
         }
@@ -128,7 +127,7 @@ impl Reader<'_> {
             (Some((_, run)), None) => {
                 self.misplaced(fields, &USES[1..], "run", "uses");
                 let mut scalar = |node: Option<&Node>, name: &str, kind| {
-                    node.and_then(|node| self.scalar(node, name, kind, Place::Step))
+                    node.and_then(|node| self.scalar(node, name, kind, self.step))
                 };
                 let shell = scalar(fields.get("shell"), "shell", Kind::NonEmpty);
                 let folder = fields.get("working-directory");
@@ -144,7 +143,7 @@ impl Reader<'_> {
                 self.misplaced(fields, &RUN[1..], "uses", "run");
                 let with = fields
                     .get("with")
-                    .and_then(|node| self.flat_data(node, "with", Kind::Text, Place::Step));
+                    .and_then(|node| self.flat_data(node, "with", Kind::Text, self.step));
                 let text = self.non_empty(uses, "uses")?;
                 let position = uses.position;
                 match ActionRef::parse(&text) {

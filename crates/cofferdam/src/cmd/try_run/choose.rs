@@ -169,9 +169,11 @@ pub(super) fn prepare(mut workflow: Workflow, args: &Try, given: &Value) -> anyh
         workflow.jobs.retain(|j| wanted.contains(&j.id));
     }
     for action in workflow::uses_of(&workflow) {
-        if !runner::is_built_in(&action.action) {
+        // What is in the work tree is looked up there; carried actions are an appliance's.
+        let local = matches!(action.action, workflow::ActionRef::Local(_));
+        if !local && !runner::is_built_in(&action.action) {
             bail!(
-                "{}:{}:{}: action {} is not in the active generation",
+                "{}:{}:{}: action {} is not in the active generation; try has none",
                 workflow.path,
                 action.position.line,
                 action.position.column,
