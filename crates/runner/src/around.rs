@@ -59,7 +59,7 @@ impl Job<'_> {
             env: &env,
             own: &own,
         };
-        let Ok(inputs) = actions::inputs(self, &found.action, &called) else {
+        let Ok((inputs, _)) = actions::inputs(self, &found.action, &called) else {
             return;
         };
         match &found.action.runs {

@@ -1,5 +1,6 @@
 //! Images in, found, served, removed; hostile ones leave nothing.
 
+mod actions;
 mod generations;
 
 use std::collections::BTreeMap;

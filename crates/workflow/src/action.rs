@@ -73,7 +73,7 @@ pub enum Runs {
     /// Runs steps.
     Composite(Vec<Step>),
     /// Runs programs with Node.
-    Node(NodeRun),
+    Node(Box<NodeRun>),
     /// Runs a container, which this version does not serve.
     Docker(Position),
 }

@@ -166,6 +166,16 @@ fn what_an_action_is_given_is_never_run_and_it_cannot_name_a_secret() -> Result 
     assert_eq!(code, 0, "{log}");
     has(&log, "\ntext: ${{ github.sha }}$(touch /tmp/pwned)\n");
     has(&log, "\nkey: 0\n0\n");
+    site.appliance
+        .ok_with_input(&["secret", "set", "lab/app", "KEY"], "hunter2hunter2")?;
+    let (code, log) = site.job(
+        r#"      - uses: lab/show@v1
+        with: { text: "it is ${{ secrets.KEY }}", key: "${{ secrets.KEY }}" }
+"#,
+    )?;
+    assert_eq!(code, 0, "{log}");
+    has(&log, "\ntext: it is ***\nkey: 14\n");
+    lacks(&log, "hunter2");
     let told = site.push("on: push\njobs:\n  j:\n    runs-on: ubuntu-latest\n    steps:\n      - uses: lab/leak@v1\n")?;
     has(&told, "Unrecognized named-value: 'secrets'");
     Ok(())
@@ -415,28 +425,43 @@ fn a_javascript_action_runs_before_as_and_after_its_step() -> Result {
 }
 
 #[test]
-fn posts_run_after_a_cancellation_and_without_a_node_the_toolchain_is_named() -> Result {
+fn posts_run_after_a_cancellation_or_the_time_limit_and_a_missing_node_is_named() -> Result {
     let (version, archive) = node()?;
     let site = Site::serving(&|draft, store| {
         add_node_action(draft, store)?;
         add_tool(draft, store, ("node", &version), &archive, 1)
     })?;
-    site.push(
-        r#"on: push
+    let held = |minutes: &str| {
+        format!(
+            r#"on: push
 jobs:
   j:
     runs-on: ubuntu-latest
-    timeout-minutes: 0.05
+    timeout-minutes: {minutes}
     steps:
-      - { uses: lab/js@v1, with: { some word: held } }
-      - run: sleep 600
+      - {{ uses: lab/js@v1, with: {{ some word: held }} }}
+      - run: echo begun; sleep 600
       - run: echo this is skipped
-"#,
+"#
+        )
+    };
+    site.push(&held("60"))?;
+    let mut follow = testkit::program::Program::start(
+        site.appliance
+            .command(&["run", "log", "lab/app", "--follow"])
+            .stderr(std::process::Stdio::null()),
     )?;
+    follow.line_with(|line| line.contains("begun") && !line.contains("sleep"))?;
+    site.appliance.ok(&["run", "cancel", "lab/app"])?;
     let (code, log) = site.watch()?;
     assert_ne!(code, 0, "{log}");
     has(&log, "post of held after prepared");
-    lacks(&log, "out this is skipped");
+    lacks(&log, "this is skipped");
+    site.push(&held("0.05"))?;
+    let (code, log) = site.watch()?;
+    assert_ne!(code, 0, "{log}");
+    has(&log, "post of held after prepared");
+    lacks(&log, "this is skipped");
 
     let mut bare = Site::serving(&add_node_action)?;
     let (code, log) = bare.job("      - uses: lab/js@v1\n")?;

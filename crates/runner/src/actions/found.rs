@@ -113,11 +113,25 @@ fn local(job: &mut Job<'_>, folder: &str, uses: &str) -> Result<Found, String> {
 }
 
 /// The inputs of an action: what it is given, else its defaults. Tells what is odd about them.
-pub(crate) fn inputs(
+pub(super) fn told_inputs(
     job: &mut Job<'_>,
     action: &Action,
     called: &Called<'_>,
 ) -> Result<Object, String> {
+    let (inputs, odd) = inputs(job, action, called)?;
+    let step = job.step();
+    for text in odd {
+        job.log.warn(step, &text);
+    }
+    Ok(inputs)
+}
+
+/// The same, and what is odd about them.
+pub(crate) fn inputs(
+    job: &Job<'_>,
+    action: &Action,
+    called: &Called<'_>,
+) -> Result<(Object, Vec<String>), String> {
     let uses = called.uses;
     let empty = Object::new();
     let given = called.with.as_object().unwrap_or(&empty);
@@ -164,9 +178,5 @@ pub(crate) fn inputs(
             inputs.set(name, Value::from(value.to_text().to_string()));
         }
     }
-    let step = job.step();
-    for text in odd {
-        job.log.warn(step, &text);
-    }
-    Ok(inputs)
+    Ok((inputs, odd))
 }

@@ -83,7 +83,7 @@ pub(crate) fn run(job: &mut Job<'_>, called: &Called<'_>) -> Worked {
 /// Runs an action that is not built in.
 fn foreign(job: &mut Job<'_>, called: &Called<'_>) -> Result<Worked, String> {
     let found = found::find(job, called)?;
-    let inputs = inputs(job, &found.action, called)?;
+    let inputs = found::told_inputs(job, &found.action, called)?;
     announce(job, &format!("Run {}", called.uses), &found, &inputs);
     match &found.action.runs {
         Runs::Composite(_) => {

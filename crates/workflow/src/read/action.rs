@@ -181,7 +181,8 @@ impl Reader<'_> {
                 match major.filter(|major| [12, 16, 20, 24].contains(major)) {
                     Some(major) => {
                         self.fields(node, "runs of a node action", &NODE);
-                        self.node(&fields, major).map(Runs::Node)
+                        let node = self.node(&fields, major)?;
+                        Some(Runs::Node(Box::new(node)))
                     }
                     None => {
                         self.problem_mend(
