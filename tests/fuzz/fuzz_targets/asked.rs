@@ -5,7 +5,6 @@
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../../crates/web/src/registry/asked.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the parser alone, without its callers")]
 mod asked;
 
 use asked::{Asked, Part};
