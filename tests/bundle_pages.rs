@@ -226,6 +226,11 @@ fn shelves(here: &Here) -> Result {
         hidden.as_str().ok_or("no text")?,
         &["lab/app", ".github/workflows/greet.yml"],
     );
+    let shown = here.main()?;
+    assert!(
+        shown.contains("unpacked") && !shown.contains("not unpacked"),
+        "{shown}"
+    );
     here.fits("catalogue")?;
     here.open("/catalogue?q=greeter")?;
     assert!(!here.main()?.contains("lab/tiny"));

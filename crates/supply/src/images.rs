@@ -1,5 +1,7 @@
 //! Images as rows: finding, listing, removing.
 
+use std::collections::BTreeSet;
+
 use audit::{AppendError, Auditor, Entry, Kind, Who};
 use serde::Serialize;
 use store::{Change, Db, StoreError, Tx};
@@ -62,6 +64,12 @@ pub struct LayerRow {
 /// All images, newest import first.
 pub fn images(db: &Db) -> Result<Vec<ImageRow>, StoreError> {
     sql::images(db)
+}
+
+/// Digests of the manifests of all images that jobs can run in, whether a person or a bundle
+/// brought them.
+pub fn unpacked(db: &Db) -> Result<BTreeSet<Digest>, StoreError> {
+    sql::unpacked(db)
 }
 
 /// The image of that name or digest.

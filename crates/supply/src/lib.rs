@@ -29,7 +29,9 @@ pub use actions::{
 };
 pub use candidate::{Candidate, canary, candidate, epoch};
 pub use generation::GenerationId;
-pub use images::{ImageRow, LayerRow, default_image, images, newest_import_ms, remove, resolve};
+pub use images::{
+    ImageRow, LayerRow, default_image, images, newest_import_ms, remove, resolve, unpacked,
+};
 pub use import::{ImportError, Imported, Unpack, import_image};
 pub use labels::{COMMON_LABELS, NoImage, Pending, Served, resolve_labels, served_labels};
 pub use leases::{Lease, Leases};

@@ -6,6 +6,8 @@ pub(crate) mod keeping;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension, Row, params};
 use store::{Db, StoreError};
 use vocab::{Digest, ImageId};
@@ -105,6 +107,16 @@ pub(crate) fn has_image(db: &Db, manifest: &Digest) -> Result<bool, StoreError> 
     Ok(db
         .prepare_cached("SELECT 1 FROM image WHERE digest = ?1")?
         .exists([manifest.to_string()])?)
+}
+
+/// Digests of every manifest whose image is unpacked, whoever brought it.
+pub(crate) fn unpacked(db: &Db) -> Result<BTreeSet<Digest>, StoreError> {
+    let mut select = db.prepare_cached("SELECT digest FROM image")?;
+    let texts = select
+        .query_map([], |row| row.get::<_, String>(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    // Each was written from a digest.
+    Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
 }
 
 pub(crate) fn first_image(db: &Db) -> Result<Option<ImageRow>, StoreError> {

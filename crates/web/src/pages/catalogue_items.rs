@@ -25,6 +25,7 @@ pub(super) struct Around {
     bundles: HashMap<i64, Link>,
     uses: BTreeMap<String, Vec<UseLine>>,
     images: Vec<ImageRow>,
+    unpacked: BTreeSet<Digest>,
     pub(super) shows_uses: bool,
     pub(super) medium: String,
 }
@@ -66,6 +67,7 @@ impl Around {
                 .map(|one| (one.key, one.used_by.iter().map(use_line).collect()))
                 .collect(),
             images: supply::images(db)?,
+            unpacked: supply::unpacked(db)?,
             shows_uses: links,
             medium: media
                 .first()
@@ -144,8 +146,7 @@ pub(super) fn thing(item: &Item, around: &Around) -> Thing {
             shown.sub = words::plain(&oci.platform);
             shown.labels = oci.labels.iter().map(|l| words::plain(l)).collect();
             shown.parts = vec![part("", &oci.digest.to_string())];
-            let ready = around.images.iter().any(|image| image.digest == oci.digest);
-            shown.state = Some(if ready {
+            shown.state = Some(if around.unpacked.contains(&oci.digest) {
                 state("unpacked", "ok")
             } else {
                 state("not unpacked", "off")
