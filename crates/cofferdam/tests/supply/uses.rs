@@ -321,7 +321,7 @@ fn actions_of_the_workspace_run_as_they_are_there() -> Result {
     let tree = Tree {
         folder: site.folder.path().join("tree"),
     };
-    tree.write(".github/act/action.yml", &nest("lab/inner@v1"))?;
+    tree.write(".github/act/action.yml", nest("lab/inner@v1"))?;
     let (code, log) = site.job(
         r"      - { uses: ./.github/act, continue-on-error: true }
       - uses: actions/checkout@v4
