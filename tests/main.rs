@@ -1,5 +1,6 @@
 //! The stories: each file drives the real binary, real git and HTTP through one of them.
 
+mod audit;
 mod bad_images;
 mod bad_jobs;
 mod bad_pushes;

@@ -4,6 +4,8 @@
 //! hides bodies, never entries: the hash of each entry of the range is there.
 //! Source: docs/audit.md, "The file".
 
+mod around;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -11,10 +13,12 @@ use std::time::SystemTime;
 
 use evidence::archive::Writer;
 use evidence::manifest::{Around, FORMAT, FileFacts, Growth, Manifest, Shown, statement};
-use evidence::tree::{self, Frontier, Hash, Nodes};
+use evidence::tree::{self, Frontier, Hash};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use store::{Store, StoreError};
+
+use around::{Listed, around, range};
 
 use crate::append::timestamp;
 use crate::seal::{Seal, SealError, Signed};
@@ -151,6 +155,18 @@ impl<'a> Export<'a> {
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.end - self.first
+    }
+
+    /// The first entry of the range, and one more than its last.
+    #[must_use]
+    pub fn range(&self) -> (u64, u64) {
+        (self.first, self.end)
+    }
+
+    /// Entries under the checkpoint.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.signed.checkpoint.size
     }
 
     /// Writes it, with `extras` beside the log. `told` hears how many entries are done.
@@ -393,68 +409,6 @@ fn json<T: Serialize>(value: &T) -> io::Result<String> {
 
 fn time(at: SystemTime) -> String {
     timestamp(vocab::unix_ms(at).saturating_mul(1_000))
-}
-
-/// The entries of the range, with one more on each side where it is a range in time.
-fn range(db: &store::Db, wanted: &Wanted, size: u64) -> Result<(u64, u64), ExportError> {
-    let find = |at: SystemTime| {
-        sql::first_at(db, vocab::unix_ms(at).saturating_mul(1_000), size).map_err(StoreError::from)
-    };
-    let first = match wanted.since {
-        Some(since) => find(since)?.saturating_sub(1),
-        None => 0,
-    };
-    let end = match wanted.until {
-        Some(until) => (find(until)? + 1).min(size),
-        None => size,
-    };
-    Ok((first, end))
-}
-
-/// Nodes as they were recorded.
-struct Listed<'a>(std::slice::Iter<'a, (u8, String)>);
-
-impl Nodes for Listed<'_> {
-    type Error = Infallible;
-
-    fn node(&mut self, _: u8, _: u64) -> Result<Hash, Infallible> {
-        let text = self.0.next().map_or("", |(_, text)| text.as_str());
-        Ok(evidence::manifest::hash(text).unwrap_or_default())
-    }
-}
-
-/// Records the nodes that somebody asks for.
-struct Recorded<N> {
-    inner: N,
-    list: Vec<(u8, String)>,
-}
-
-impl<N: Nodes> Nodes for Recorded<N> {
-    type Error = N::Error;
-
-    fn node(&mut self, level: u8, index: u64) -> Result<Hash, N::Error> {
-        let hash = self.inner.node(level, index)?;
-        self.list.push((level, hex::encode(hash)));
-        Ok(hash)
-    }
-}
-
-fn around(seal: &Seal, first: u64, end: u64, size: u64) -> Result<Around, SealError> {
-    let mut before = Recorded {
-        inner: seal.nodes(size),
-        list: Vec::new(),
-    };
-    Frontier::at(&mut before, first)?;
-    let mut after = Recorded {
-        inner: seal.nodes(size),
-        list: Vec::new(),
-    };
-    let mut frontier = Frontier::at(&mut seal.nodes(size), end)?;
-    frontier.extend(&mut after, size)?;
-    Ok(Around {
-        before: before.list,
-        after: after.list,
-    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub struct Filter {
     pub object: Option<String>,
     /// Only entries before this one: for the next page.
     pub before: Option<Seq>,
+    /// Only entries after this one, the oldest of them: for whoever follows.
+    pub after: Option<Seq>,
 }
 
 /// One entry as it was written.

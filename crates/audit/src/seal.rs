@@ -188,6 +188,12 @@ impl Seal {
         Ok(seal)
     }
 
+    /// Whether the log of the data directory `data` was ever sealed.
+    #[must_use]
+    pub fn exists(data: &Path) -> bool {
+        data.join("audit").exists() || keys::exist(&data.join("keys"))
+    }
+
     /// What others check the checkpoints with.
     #[must_use]
     pub fn key(&self) -> &NoteKey {

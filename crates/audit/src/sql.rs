@@ -181,11 +181,20 @@ pub(crate) fn list(db: &Db, filter: &Filter, limit: u32) -> rusqlite::Result<Vec
     if let Some(before) = filter.before {
         and(" AND seq < ?", before.0.into());
     }
-    text.push_str(" ORDER BY seq DESC LIMIT ?");
+    if let Some(after) = filter.after {
+        and(" AND seq > ?", after.0.into());
+    }
+    text.push_str(match filter.after {
+        Some(_) => " ORDER BY seq LIMIT ?",
+        None => " ORDER BY seq DESC LIMIT ?",
+    });
     values.push(i64::from(limit).into());
-    db.prepare_cached(&text)?
+    let mut lines: Vec<Line> = db
+        .prepare_cached(&text)?
         .query_map(params_from_iter(values), as_line)?
-        .collect()
+        .collect::<Result<_, _>>()?;
+    lines.sort_by_key(|line| std::cmp::Reverse(line.seq));
+    Ok(lines)
 }
 
 /// Calls `look` with every row in order until it returns `false`.

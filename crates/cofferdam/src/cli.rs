@@ -1,5 +1,6 @@
 //! The command line: every verb, its arguments and its help.
 
+mod audit;
 mod bundle;
 mod carried;
 mod update;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use audit::{Audit, AuditVerb, Export, Search, Verify};
 pub(crate) use bundle::{
     Build, Bundle, Carried, Connected, Fetching, Key, Keys, Lock, MakeImage, Password, Plan, Root,
     Thresholds,
@@ -127,7 +129,8 @@ pub(crate) enum Verb {
     /// Check the database, the audit lines, every repo and every blob
     #[command(after_help = "The appliance must be stopped: fsck opens the files itself.")]
     Fsck,
-    /// Read the audit log
+    /// Read, search, export and verify the audit log
+    #[command(args_conflicts_with_subcommands = true)]
     Audit(Audit),
     /// Update this program to the one that an imported bundle brought, or go back
     #[command(subcommand)]
@@ -488,14 +491,4 @@ pub(crate) struct Try {
     /// The working tree, or one workflow file in it
     #[arg(default_value = ".")]
     pub(crate) path: PathBuf,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Audit {
-    /// How many of the newest lines
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
-    /// Only kinds that begin with this, e.g. `git.`
-    #[arg(long)]
-    pub(crate) kind: Option<String>,
 }

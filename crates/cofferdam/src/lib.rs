@@ -16,6 +16,7 @@ mod output;
 mod privileges;
 mod program;
 mod scrubbing;
+mod sealing;
 mod site;
 mod sse;
 mod supplying;

@@ -8,6 +8,7 @@ pub mod archive;
 pub mod checkpoint;
 pub mod manifest;
 pub mod note;
+pub mod report;
 pub mod tiles;
 pub mod tree;
 pub mod verify;

@@ -5,8 +5,10 @@
 //! Source: docs/audit.md, "What is checked".
 
 mod entries;
+mod hold;
 
 pub use entries::each;
+pub use hold::anchors_of;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,9 +20,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::archive::{self, ArchiveError, Place};
 use crate::checkpoint::Checkpoint;
-use crate::manifest::{self, FORMAT, Growth, Manifest};
+use crate::manifest::{self, FORMAT, Manifest};
 use crate::note::{NOTE_MAX_BYTES, Note, NoteKey};
-use crate::tree::{self, Hash};
+use crate::tree::Hash;
 
 /// First line of every minisign signature by a log: it is not signed, so it has one spelling.
 pub const UNTRUSTED: &str = "signature by an appliance's audit log";
@@ -199,10 +201,10 @@ fn check(open: &mut Open, path: &Path, anchors: &Anchors) -> Result<(), Refused>
     digests(open, &manifest)?;
     let note = open.read("checkpoint", SMALL)?;
     minisig(open, "checkpoint", &note)?;
-    witnesses(open, &note, anchors)?;
-    let at = previous_size(open, &key, &checkpoint, anchors)?;
+    hold::witnesses(open, &note, anchors)?;
+    let at = hold::previous_size(open, &key, &checkpoint, anchors)?;
     let root_then = entries::check(open, path, &manifest, &checkpoint, at)?;
-    previous(open, &checkpoint, anchors, root_then)
+    hold::previous(open, &checkpoint, anchors, root_then)
 }
 
 fn log_key(open: &mut Open, anchors: &Anchors) -> Result<NoteKey, Refused> {
@@ -334,124 +336,4 @@ fn sum(file: &mut File, place: &Place) -> std::io::Result<Hash> {
             n => hash.update(&buffer[..n]),
         }
     }
-}
-
-fn witnesses(open: &mut Open, note: &[u8], anchors: &Anchors) -> Result<(), Refused> {
-    let mut notes = vec![note.to_vec()];
-    let names: Vec<String> = open
-        .places
-        .keys()
-        .filter(|n| n.starts_with("cosigs/"))
-        .cloned()
-        .collect();
-    for name in names.iter().take(64) {
-        notes.push(open.read(name, SMALL)?);
-    }
-    for witness in &anchors.witnesses {
-        let signed = notes.iter().any(|bytes| {
-            let read = Note::read(bytes);
-            let text = read
-                .as_ref()
-                .ok()
-                .and_then(|note| note.verified(witness).ok());
-            // What a witness signed must be this very checkpoint.
-            text.is_some_and(|text| note.starts_with(text.as_bytes()))
-        });
-        if signed {
-            open.verdict.witnesses.push(witness.name().to_owned());
-        } else {
-            let what = format!(
-                "no signature by the witness {} on this checkpoint",
-                witness.name()
-            );
-            open.find("checkpoint", what);
-        }
-    }
-    Ok(())
-}
-
-/// The size at which the root is wanted, to compare it with the earlier export's.
-fn previous_size(
-    open: &mut Open,
-    key: &NoteKey,
-    checkpoint: &Checkpoint,
-    anchors: &Anchors,
-) -> Result<Option<u64>, Refused> {
-    let Some(previous) = &anchors.previous else {
-        return Ok(None);
-    };
-    if previous.origin != key.name() {
-        open.find(
-            "checkpoint",
-            format!("the earlier export is one of the log {}", previous.origin),
-        );
-        return Err(Refused);
-    }
-    if previous.size > checkpoint.size {
-        let what = format!(
-            "has {} entries and the earlier export has {}: the log was cut off, or this export is \
-             the older one",
-            checkpoint.size, previous.size
-        );
-        open.find("checkpoint", what);
-        return Err(Refused);
-    }
-    Ok(Some(previous.size))
-}
-
-fn previous(
-    open: &mut Open,
-    checkpoint: &Checkpoint,
-    anchors: &Anchors,
-    root_then: Option<Hash>,
-) -> Result<(), Refused> {
-    const NAME: &str = "consistency.proof";
-    let proofs: Vec<Growth> = open.json(NAME, 1 << 20)?;
-    let Some(previous) = &anchors.previous else {
-        return Ok(());
-    };
-    let (old, new) = (previous.size, checkpoint.size);
-    let forked = "the log forked: it does not begin with the entries of the earlier export";
-    let good = match root_then {
-        Some(root) => root == previous.root,
-        None => {
-            let Some(proof) = proofs.iter().find(|proof| proof.from == old) else {
-                let what = format!("has no proof from {old} entries on; export with --previous");
-                open.find(NAME, what);
-                return Err(Refused);
-            };
-            let hashes: Option<Vec<Hash>> =
-                proof.hashes.iter().map(|h| manifest::hash(h)).collect();
-            hashes.is_some_and(|hashes| {
-                tree::extends(old, &previous.root, new, &checkpoint.root, &hashes)
-            })
-        }
-    };
-    if !good {
-        open.find("checkpoint", forked);
-        return Err(Refused);
-    }
-    open.verdict.continues = Some(old);
-    Ok(())
-}
-
-/// The key and checkpoint of an export that was verified: what the next one is held to.
-pub fn anchors_of(path: &Path) -> Result<Option<(NoteKey, Checkpoint)>, VerifyError> {
-    let file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let mut open = Open {
-        file,
-        places: BTreeMap::new(),
-        verdict: Verdict::default(),
-    };
-    let Ok(places) = archive::list(&mut open.file, length) else {
-        return Ok(None);
-    };
-    open.places = places
-        .into_iter()
-        .map(|place| (place.name.clone(), place))
-        .collect();
-    let read = log_key(&mut open, &Anchors::default())
-        .and_then(|key| signed_checkpoint(&mut open, &key).map(|checkpoint| (key, checkpoint)));
-    Ok(read.ok())
 }

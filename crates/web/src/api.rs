@@ -1,5 +1,6 @@
 //! The JSON API: every answer and refusal is JSON. Source: docs/api.md.
 
+pub(crate) mod audit;
 pub(crate) mod bundles;
 pub(crate) mod people;
 pub(crate) mod pool;

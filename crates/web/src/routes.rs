@@ -233,7 +233,10 @@ routes! {
     get "/api/v1/bundles/trust" Api BundleRead Instance api::bundles::trust;
     put "/api/v1/bundles/trust" Api TrustPin Instance api::bundles::pin;
     get "/api/v1/catalogue" Api CatalogueRead Instance api::bundles::catalogue;
-    get "/api/v1/audit" Api AuditRead Instance api::pool::audit;
+    get "/api/v1/audit" Api AuditRead Instance api::audit::list;
+    get "/api/v1/audit/checkpoint" Api AuditRead Instance api::audit::checkpoint;
+    get "/api/v1/audit/entries/{id}" Api AuditRead Instance api::audit::entry;
+    get "/api/v1/audit/export" Api AuditRead Instance api::audit::export;
 
     get "/api/v1/update" Api ServerStatus Instance api::update::show;
     post "/api/v1/update/hold" Api ServerDrain Instance api::update::hold;

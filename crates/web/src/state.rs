@@ -28,6 +28,8 @@ pub struct AppParts {
     pub logs: Logs,
     /// The audit log.
     pub auditor: Auditor,
+    /// The seal of the audit log; none where it was tampered with.
+    pub seal: Option<Arc<audit::Seal>>,
     /// Keys that seal secrets.
     pub keys: Arc<access::Keys>,
     /// The place through which bundles come in.

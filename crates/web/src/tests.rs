@@ -1,5 +1,6 @@
 //! The server as its callers meet it: a data directory, the router, real git.
 
+mod audited;
 mod bundles;
 mod guarded;
 mod pushed;
@@ -100,6 +101,7 @@ fn open(dir: &Path, clock: &Clock, change: impl FnOnce(&mut WebConfig)) -> App {
         store,
         logs: Logs::open(&dir.join("logs")).unwrap(),
         auditor,
+        seal: Some(Arc::new(audit::Seal::open(dir, "test", &entropy).unwrap())),
         keys: Arc::new(access::Keys::open_or_create(dir, &entropy).unwrap()),
         leases: supply::Leases::default(),
         wants: supply::Wants::default(),

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::cli::{Audit, Repo, Secret, Token, User};
+use crate::cli::{Repo, Secret, Token, User};
 use crate::client::Client;
 use crate::output;
 
@@ -139,33 +139,6 @@ pub(super) async fn queue(client: &Client, as_json: bool) -> anyhow::Result<Exit
         "jobs",
         &["repo", "run", "name", "state", "reason"],
     );
-    Ok(OK)
-}
-
-pub(super) async fn audit(
-    client: &Client,
-    args: &Audit,
-    as_json: bool,
-) -> anyhow::Result<ExitCode> {
-    let kind = args
-        .kind
-        .as_deref()
-        .map(|kind| format!("&kind={kind}"))
-        .unwrap_or_default();
-    let lines: Value = client
-        .get(&format!("/api/v1/audit?limit={}{kind}", args.limit))
-        .await?;
-    if as_json {
-        output::json(&lines);
-        return Ok(OK);
-    }
-    for entry in rows_of(&lines, "entries") {
-        output::line(
-            &entry
-                .as_str()
-                .map_or_else(|| entry.to_string(), str::to_owned),
-        );
-    }
     Ok(OK)
 }
 

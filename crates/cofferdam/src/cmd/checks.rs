@@ -127,6 +127,13 @@ pub(super) fn fsck(global: &Global) -> anyhow::Result<ExitCode> {
     });
     let (head, found) = audited.context("the audit log cannot be read")?;
     problems.extend(found);
+    if audit::Seal::exists(&global.data) {
+        let seal = audit::Seal::open(&global.data, &site.name, &site.entropy);
+        match seal.and_then(|seal| seal.check(&site.store)) {
+            Ok(found) => problems.extend(found),
+            Err(error) => problems.push(format!("{:#}", anyhow::Error::from(error))),
+        }
+    }
     let blobs = site
         .store
         .blobs()

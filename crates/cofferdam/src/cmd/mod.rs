@@ -1,6 +1,7 @@
 //! One module for each group of verbs.
 
 pub(crate) mod admin;
+mod audit;
 mod bundle;
 mod checks;
 mod image;
@@ -74,11 +75,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             global.json,
         )),
         Verb::Queue => client(admin::queue(&Client::from_flags(&global)?, global.json)),
-        Verb::Audit(args) => client(admin::audit(
-            &Client::from_flags(&global)?,
-            &args,
-            global.json,
-        )),
+        Verb::Audit(args) => audit::run(&global, args),
         Verb::Image(verb) => client(image::run(&Client::from_flags(&global)?, verb, global.json)),
         Verb::Run(verb) => client(runs::run(&Client::from_flags(&global)?, verb, global.json)),
     }

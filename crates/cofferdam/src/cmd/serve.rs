@@ -23,7 +23,8 @@ use crate::notify::Manager;
 use crate::privileges::drop_privileges;
 use crate::site::Site;
 use crate::{
-    housekeeping, identity, intake, output, program, scrubbing, supplying, tls, update, upkeep,
+    housekeeping, identity, intake, output, program, scrubbing, sealing, supplying, tls, update,
+    upkeep,
 };
 
 /// How long running jobs may take to end after a request to stop.
@@ -156,6 +157,7 @@ async fn serve(
         },
     });
     let launcher = launching.launcher;
+    let seal = sealing::open(&site);
     let authority = secure
         .as_ref()
         .and_then(|_| tls::authority(site.store.dir()));
@@ -167,9 +169,13 @@ async fn serve(
         },
         host.clone(),
         launcher.clone(),
+        seal.clone(),
         args,
     )?;
     settle(&site, &app)?;
+    if let Some(seal) = &seal {
+        sealing::start(&site, seal).context("cannot start sealing the audit log")?;
+    }
     housekeeping::start(&app, &site.store, &site.clock).context("cannot start housekeeping")?;
     scrubbing::start(&app.intake, site.config.bundles.scrub_days)
         .context("cannot start what reads blobs again")?;
@@ -224,6 +230,10 @@ async fn serve(
         .await
         .context("the control server ended by a panic")?
         .context("it failed")?;
+    let last = seal.filter(|_| site.auditor.refusing().is_none());
+    if let Some(Err(error)) = last.map(|seal| seal.seal(&site.store)) {
+        tracing::warn!(%error, "the last entries are sealed at the next start");
+    }
     if let Err(error) = std::fs::remove_file(site.store.dir().join("control.sock")) {
         tracing::debug!(%error, "control.sock stays");
     }
@@ -235,6 +245,7 @@ fn build_app(
     config: WebConfig,
     host: Arc<Host>,
     launcher: Result<Arc<Launcher>, String>,
+    seal: Option<Arc<audit::Seal>>,
     args: &Serve,
 ) -> anyhow::Result<App> {
     let leases = supply::Leases::default();
@@ -246,6 +257,7 @@ fn build_app(
         store: site.store.clone(),
         logs: site.logs.clone(),
         auditor: site.auditor.clone(),
+        seal,
         keys: site.keys.clone(),
         clock: site.clock.clone(),
         entropy: site.entropy.clone(),

@@ -65,6 +65,7 @@ impl Bench {
             store,
             logs: Logs::open(&dir.path().join("logs"))?,
             auditor,
+            seal: None,
             keys: Arc::new(access::Keys::open_or_create(dir.path(), &entropy)?),
             leases: supply::Leases::default(),
             wants: supply::Wants::default(),

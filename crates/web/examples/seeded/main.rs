@@ -138,6 +138,11 @@ fn open(dir: &Path, address: &str, media: &Path) -> Result<App> {
         store,
         logs: Logs::open(&dir.join("logs"))?,
         auditor,
+        seal: Some(Arc::new(audit::Seal::open(
+            dir,
+            "appliance-0001",
+            &entropy,
+        )?)),
         keys: Arc::new(access::Keys::open_or_create(dir, &entropy)?),
         leases: supply::Leases::default(),
         wants: supply::Wants::default(),

@@ -4,7 +4,7 @@ use std::str::FromStr as _;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request};
+use axum::extract::{Path, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -151,35 +151,4 @@ impl From<ImageFault> for Fault {
             other @ ImageFault::Append(_) => Self::internal(other),
         }
     }
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Which {
-    limit: Option<u32>,
-    kind: Option<String>,
-    before: Option<i64>,
-    actor: Option<String>,
-    object: Option<String>,
-}
-
-/// `GET /api/v1/audit`: exact lines, the newest last.
-pub(crate) async fn audit(ctx: Ctx, Query(which): Query<Which>) -> Result<Json<Value>, Fault> {
-    let filter = audit::Filter {
-        kind: which.kind,
-        actor: which.actor,
-        object: which.object,
-        before: which.before.map(audit::Seq),
-        ..audit::Filter::default()
-    };
-    let limit = which.limit.unwrap_or(50).clamp(1, 1000);
-    let lines = ctx
-        .app
-        .read(move |db| audit::list(db, &filter, limit).map_err(Fault::internal))
-        .await?;
-    let mut entries: Vec<Value> = lines
-        .iter()
-        .map(|line| serde_json::from_str(&line.text).unwrap_or_else(|_| line.text.clone().into()))
-        .collect();
-    entries.reverse();
-    Ok(Json(json!({ "entries": entries })))
 }

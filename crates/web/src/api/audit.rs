@@ -1,0 +1,305 @@
+//! The audit log: lines that fit, one entry with its proof, the checkpoint, and the export.
+
+use audit::{Entry, Export, ExportError, Extra, Filter, Kind, Seq, Wanted};
+use axum::Json;
+use axum::extract::{Path, Query};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{Db, StoreError};
+use vocab::{JobId, UserName, from_unix_ms};
+
+use crate::fault::Fault;
+use crate::guard::Ctx;
+use crate::state::App;
+use crate::stream;
+
+/// Most receipts that one export carries.
+const RECEIPTS_MAX: usize = 50_000;
+
+/// What is asked for, in an address's query.
+#[derive(Deserialize, Clone, Default)]
+pub(crate) struct Which {
+    limit: Option<u32>,
+    kind: Option<String>,
+    before: Option<i64>,
+    after: Option<i64>,
+    actor: Option<String>,
+    object: Option<String>,
+    /// Milliseconds since 1970 UTC.
+    since: Option<i64>,
+    until: Option<i64>,
+    /// For an export: `1` opens the names in it.
+    names: Option<u8>,
+    /// For an export: sizes of earlier ones, with commas.
+    earlier: Option<String>,
+}
+
+fn tagged(db: &Db, actor: Option<String>) -> Result<Option<String>, Fault> {
+    let Some(text) = actor else { return Ok(None) };
+    if text.contains(':') {
+        return Ok(Some(text));
+    }
+    let named = match text.parse::<UserName>() {
+        Ok(name) => access::user_by_name(db, &name).map_err(Fault::internal)?,
+        Err(_) => None,
+    };
+    // `system` and `anonymous` are nobody's sign-in name.
+    Ok(Some(named.map_or(text, |user| user.id.tagged())))
+}
+
+impl Which {
+    pub(crate) fn filter(self, db: &Db) -> Result<Filter, Fault> {
+        Ok(Filter {
+            since: self.since.map(from_unix_ms),
+            until: self.until.map(from_unix_ms),
+            actor: tagged(db, self.actor)?,
+            kind: self.kind,
+            object: self.object,
+            before: self.before.map(Seq),
+            after: self.after.map(Seq),
+        })
+    }
+
+    fn wanted(self, db: &Db) -> Result<Wanted, Fault> {
+        let earlier = self.earlier.unwrap_or_default();
+        let earlier = earlier.split(',').filter(|size| !size.is_empty());
+        Ok(Wanted {
+            since: self.since.map(from_unix_ms),
+            until: self.until.map(from_unix_ms),
+            actor: tagged(db, self.actor)?,
+            kind: self.kind,
+            object: self.object,
+            with_names: self.names == Some(1),
+            earlier: earlier
+                .take(64)
+                .map(|size| {
+                    size.parse()
+                        .map_err(|_| Fault::bad("earlier= takes numbers"))
+                })
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// `GET /api/v1/audit`: exact lines, the newest last.
+pub(crate) async fn list(ctx: Ctx, Query(which): Query<Which>) -> Result<Json<Value>, Fault> {
+    let limit = which.limit.unwrap_or(50).clamp(1, 1000);
+    let lines = ctx
+        .app
+        .read(move |db| audit::list(db, &which.filter(db)?, limit).map_err(Fault::internal))
+        .await?;
+    let mut entries: Vec<Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str(&line.text).unwrap_or_else(|_| line.text.clone().into()))
+        .collect();
+    entries.reverse();
+    Ok(Json(json!({ "entries": entries })))
+}
+
+fn no_seal(app: &App) -> Fault {
+    let why = app.auditor.refusing().unwrap_or("it is not sealed here");
+    Fault::conflict(format!("the audit log cannot be proved: {why}")).todo("run `cofferdam fsck`")
+}
+
+/// `GET /api/v1/audit/checkpoint`: the signed size and root, and the keys to check them with.
+pub(crate) async fn checkpoint(ctx: Ctx) -> Result<Json<Value>, Fault> {
+    let app = ctx.app.clone();
+    let shown = ctx.app.off(move || {
+        let seal = app.seal.as_ref().ok_or_else(|| no_seal(&app))?;
+        let signed = seal.last().map_err(Fault::internal)?;
+        Ok(json!({
+            "size": signed.checkpoint.size,
+            "root": hex::encode(signed.checkpoint.root),
+            "note": signed.note,
+            "key": seal.key().to_string(),
+            "minisign": seal.minisign_key(),
+        }))
+    });
+    Ok(Json(shown.await?))
+}
+
+/// `GET /api/v1/audit/entries/{id}`: one exact line, its leaf hash, and its way to the root.
+pub(crate) async fn entry(ctx: Ctx, Path(seq): Path<i64>) -> Result<Json<Value>, Fault> {
+    let app = ctx.app.clone();
+    let shown = ctx.app.off(move || {
+        let look = |db: &Db| -> Result<_, Fault> {
+            let line = audit::line(db, Seq(seq)).map_err(Fault::internal)?;
+            let opened = audit::openings(db, Seq(seq)).map_err(Fault::internal)?;
+            Ok((line, opened))
+        };
+        let (line, opened) = app.store.read(look)?;
+        let line = line.ok_or_else(|| Fault::missing(format!("audit entry {seq}")))?;
+        let seal = app.seal.as_ref().ok_or_else(|| no_seal(&app))?;
+        let proof = match seal.prove(u64::try_from(seq).unwrap_or(u64::MAX)) {
+            Ok(proof) => json!({
+                "hashes": proof.hashes.iter().map(hex::encode).collect::<Vec<_>>(),
+                "checkpoint": proof.signed.note,
+            }),
+            // It was made a moment ago; the next checkpoint has it.
+            Err(audit::SealError::Outside { .. }) => Value::Null,
+            Err(error) => return Err(Fault::internal(error)),
+        };
+        Ok(json!({
+            "line": line.text, "leaf": hex::encode(line.leaf), "proof": proof,
+            "openings": opened.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        }))
+    });
+    Ok(Json(shown.await?))
+}
+
+/// `GET /api/v1/audit/export`: the range in one file, streamed.
+pub(crate) async fn export(ctx: Ctx, Query(which): Query<Which>) -> Result<Response, Fault> {
+    let (app, who) = (ctx.app.clone(), ctx.who.clone());
+    let (mut writer, body) = stream::writer();
+    let (begun, begins) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let begin = || -> Result<_, Fault> {
+            let seal = app.seal.as_ref().ok_or_else(|| no_seal(&app))?;
+            let wanted = app.store.read(|db| which.wanted(db))?;
+            let export = Export::begin(&app.store, seal, wanted.clone()).map_err(fault)?;
+            let (first, end) = export.range();
+            let entry = Entry::success(Kind::AuditExport)
+                .detail("size", export.size())
+                .detail("first", first)
+                .detail("end", end)
+                .detail("names", wanted.with_names);
+            app.store
+                .write::<_, Noted>(|tx| Ok(app.auditor.append(tx, &who, entry).map(drop)?))?;
+            Ok((export, wanted))
+        };
+        let (export, wanted) = match begin() {
+            Ok(begun) => begun,
+            Err(error) => return drop(begun.send(Err(error))),
+        };
+        if begun.send(Ok(export.entries())).is_err() {
+            return;
+        }
+        let receipts = Receipts::new(&app, &wanted);
+        let written = export.write(&mut writer, app.clock.now(), receipts, &mut |_| {});
+        if let Err(error) = written.map(drop) {
+            // Its end is missing, which whoever checks it sees.
+            tracing::warn!(%error, "an export ended early");
+        }
+    });
+    let entries = begins.await.map_err(Fault::internal)??;
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-tar".to_owned()),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"audit.cfa\"".to_owned(),
+        ),
+        (
+            header::HeaderName::from_static("x-cofferdam-entries"),
+            entries.to_string(),
+        ),
+    ];
+    Ok((headers, body).into_response())
+}
+
+fn fault(error: ExportError) -> Fault {
+    match error {
+        ExportError::Empty => Fault::bad(error),
+        ExportError::Broken => Fault::conflict(error),
+        ExportError::Store(e) => e.into(),
+        other => Fault::internal(other),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Noted {
+    #[error(transparent)]
+    Append(#[from] audit::AppendError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Noted> for Fault {
+    fn from(error: Noted) -> Self {
+        match error {
+            Noted::Store(e) => e.into(),
+            Noted::Append(e @ audit::AppendError::Broken(_)) => Self::conflict(e),
+            other => Self::internal(other),
+        }
+    }
+}
+
+/// The receipts of the jobs that ended in the range, newest first, a page at a time.
+struct Receipts<'a> {
+    app: &'a App,
+    filter: Filter,
+    page: Vec<JobId>,
+    left: usize,
+    done: std::collections::BTreeSet<JobId>,
+}
+
+impl<'a> Receipts<'a> {
+    fn new(app: &'a App, wanted: &Wanted) -> Self {
+        // What a filter hides is not told beside the log either.
+        let whole = wanted.kind.is_none() && wanted.actor.is_none() && wanted.object.is_none();
+        Self {
+            app,
+            filter: Filter {
+                kind: Some(Kind::JobCompleted.as_str().to_owned()),
+                since: wanted.since,
+                until: wanted
+                    .until
+                    .or(Some(app.clock.now() + std::time::Duration::from_secs(1))),
+                ..Filter::default()
+            },
+            page: Vec::new(),
+            left: if whole { RECEIPTS_MAX } else { 0 },
+            done: std::collections::BTreeSet::new(),
+        }
+    }
+
+    fn turn(&mut self, db: &Db) -> Result<bool, StoreError> {
+        let lines = audit::list(db, &self.filter, 1_000)?;
+        self.filter.before = lines.last().map(|line| line.seq);
+        self.page = lines
+            .iter()
+            .filter_map(|line| {
+                let value: Value = serde_json::from_str(&line.text).ok()?;
+                let id = value["link"]["job"]
+                    .as_str()
+                    .or(value["obj"]["id"].as_str())?;
+                id.rsplit(':').next()?.parse().ok().map(JobId)
+            })
+            .collect();
+        Ok(!lines.is_empty())
+    }
+}
+
+impl Iterator for Receipts<'_> {
+    type Item = Result<Extra, ExportError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let app = self.app;
+        while self.left > 0 {
+            let Some(id) = self.page.pop() else {
+                match app.store.read(|db| self.turn(db)) {
+                    Ok(true) => continue,
+                    Ok(false) => return None,
+                    Err(error) => return Some(Err(error.into())),
+                }
+            };
+            if !self.done.insert(id) {
+                continue;
+            }
+            let receipt = app.store.read(|db| -> Result<_, Fault> {
+                let Some(job) = queue::job(db, id)? else {
+                    return Ok(None);
+                };
+                let attempt = queue::attempt(db, id, job.attempt)?;
+                Ok(attempt.and_then(|attempt| attempt.receipt))
+            });
+            if let Ok(Some(receipt)) = receipt {
+                self.left -= 1;
+                let bytes = format!("{receipt}\n").into_bytes();
+                return Some(Ok((format!("jobs/{}/receipt.json", id.0), bytes)));
+            }
+        }
+        None
+    }
+}
