@@ -187,7 +187,7 @@ fn a_killed_appliance_takes_the_same_import_up_where_it_was() -> Result {
     assert_eq!(done["generation"], 1, "{done:#}");
     let again = medium.served().saturating_sub(whole);
     // What was read and not written when it was killed: no more than the buffers.
-    assert!(again < 3 * 17 << 20, "{again} bytes were read again");
+    assert!(again < 3 * (17 << 20), "{again} bytes were read again");
     let kinds = told(&site)?;
     assert_eq!(kinds.iter().filter(|k| *k == "bundle.resumed").count(), 3);
     site.appliance.stop()?;

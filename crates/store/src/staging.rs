@@ -403,7 +403,7 @@ mod tests {
         let piece = vec![7; 1 << 20];
         let mut part = blobs.part(&Digest::of(b"large")).unwrap();
         let mut due = 0;
-        let pieces = 4 * SETTLE_BYTES >> 20;
+        let pieces = (4 * SETTLE_BYTES) >> 20;
         for n in 0..pieces {
             part.write(n << 20, &piece).unwrap();
             batch.wrote(&mut part).unwrap();

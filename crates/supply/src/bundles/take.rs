@@ -31,7 +31,7 @@ const BUFFERS: usize = 16;
 /// From the thread that reads to the one that hashes.
 enum Order {
     /// A blob, new or taken up where it was left.
-    Open(Hashing, Growing),
+    Open(Box<Hashing>, Growing),
     /// The next bytes follow such as are here already, which were hashed so far.
     Resume(Sha256),
     Bytes(u64, Buffer),
@@ -136,7 +136,7 @@ impl<'scope, 'a: 'scope> Take<'scope, 'a> {
         let have = found.have.clone();
         self.progress.moved(have.iter().sum());
         self.open = Some((blob.d, found));
-        self.order(Order::Open(hashing, growing))?;
+        self.order(Order::Open(Box::new(hashing), growing))?;
         Ok(have)
     }
 }
@@ -155,7 +155,10 @@ impl<'scope, 'a: 'scope> Taker for Take<'scope, 'a> {
         if blob.n > 0 && (self.begun.contains(&blob.d) || !blob.c.is_empty()) {
             return self.take_up(blob).map(Wanted::Chunks);
         }
-        self.order(Order::Open(Hashing::new(blob), Growing::new(blob)))?;
+        self.order(Order::Open(
+            Box::new(Hashing::new(blob)),
+            Growing::new(blob),
+        ))?;
         Ok(Wanted::Whole)
     }
 

@@ -84,7 +84,7 @@ pub(super) fn run(read: &Receiver<Order>, judged: &SyncSender<Deed>) {
     for order in read {
         let deed = match (order, &mut now) {
             (Order::Open(hashing, growing), now) => {
-                *now = Some(hashing);
+                *now = Some(*hashing);
                 Deed::Open(growing)
             }
             (_, None) => continue,
