@@ -259,6 +259,11 @@ impl Part {
         Ok(())
     }
 
+    /// Has everything go through the kernel's cache.
+    pub fn through_cache(&mut self) {
+        self.direct = Direct::Impossible;
+    }
+
     /// Writes what it can of `bytes` past the kernel's cache; how much that is.
     fn write_direct(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         let whole = bytes.len() / PAGE * PAGE;

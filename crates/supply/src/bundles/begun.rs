@@ -168,7 +168,7 @@ impl Begun {
         let watch = Stopwatch::start();
         let mut absent = Vec::new();
         let walked = std::thread::scope(|scope| {
-            let mut take = Take::start(scope, intake.store.blobs(), progress)?;
+            let mut take = Take::start(scope, intake.store.blobs(), progress, &self.sealed.dir)?;
             for index in volumes {
                 let name = &manifest.volumes[index as usize - 1].name;
                 progress.phase(Phase::Staging, name);

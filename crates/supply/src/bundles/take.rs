@@ -11,6 +11,7 @@ mod hashing;
 mod writing;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -58,6 +59,8 @@ pub(super) struct Take<'scope, 'a> {
     hasher: Option<ScopedJoinHandle<'scope, ()>>,
     writer: Option<ScopedJoinHandle<'scope, Result<Taken, BundleError>>>,
     settler: Option<ScopedJoinHandle<'scope, Result<(), BundleError>>>,
+    /// Whether volumes and store are on one disk.
+    shares_disk: bool,
     /// Blobs that an earlier try began.
     begun: BTreeSet<Digest>,
     /// The blob that is open, with what of it was here when it was opened.
@@ -65,12 +68,14 @@ pub(super) struct Take<'scope, 'a> {
 }
 
 impl<'scope, 'a: 'scope> Take<'scope, 'a> {
-    /// Starts the threads.
+    /// Starts the threads, for volumes that lie in `medium`.
     pub(super) fn start(
         scope: &'scope Scope<'scope, '_>,
         blobs: &'a Blobs,
         progress: &'a Progress,
+        medium: &Path,
     ) -> Result<Self, BundleError> {
+        let shares_disk = disk(medium).is_some_and(|it| disk(blobs.dir()) == Some(it));
         let begun = blobs.parts().map_err(failed(blobs))?;
         let (orders, read) = sync_channel(BUFFERS);
         let (judged, hashed) = sync_channel(BUFFERS);
@@ -82,7 +87,8 @@ impl<'scope, 'a: 'scope> Take<'scope, 'a> {
             }
         }
         let hasher = scope.spawn(move || hashing::run(&read, &judged));
-        let writer = scope.spawn(move || writing::run(blobs, progress, &hashed, &back, &due));
+        let writer =
+            scope.spawn(move || writing::run((blobs, shares_disk), progress, &hashed, &back, &due));
         let settler = scope.spawn(move || settle(blobs, &settling));
         Ok(Self {
             blobs,
@@ -93,6 +99,7 @@ impl<'scope, 'a: 'scope> Take<'scope, 'a> {
             writer: Some(writer),
             settler: Some(settler),
             begun,
+            shares_disk,
             open: None,
         })
     }
@@ -142,6 +149,10 @@ impl<'scope, 'a: 'scope> Take<'scope, 'a> {
 }
 
 impl<'scope, 'a: 'scope> Taker for Take<'scope, 'a> {
+    fn shares_disk(&self) -> bool {
+        self.shares_disk
+    }
+
     fn wants(&mut self, blob: &Blob) -> Result<Wanted, BundleError> {
         if self.blobs.size(&blob.d) == Some(blob.n) {
             return Ok(Wanted::Nothing);
@@ -188,6 +199,12 @@ impl<'scope, 'a: 'scope> Taker for Take<'scope, 'a> {
     fn end(&mut self, _: &Blob) -> Result<(), BundleError> {
         self.order(Order::End)
     }
+}
+
+/// The file system that `path` is on.
+fn disk(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|meta| meta.dev())
 }
 
 /// Makes durable what comes, while the next is read.

@@ -38,6 +38,11 @@ pub(super) enum Wanted {
 
 /// Who takes what a walk reads.
 pub(super) trait Taker {
+    /// Whether what is taken goes to the disk that it is read from. One disk that does both does
+    /// so faster in the order that the kernel's cache makes of it.
+    fn shares_disk(&self) -> bool {
+        false
+    }
     /// Which parts of `blob` to read.
     fn wants(&mut self, blob: &Blob) -> Result<Wanted, BundleError>;
     /// A buffer with room for [`BUFFER_BYTES`], whatever is in it.
@@ -159,7 +164,7 @@ pub(super) fn walk(
     let mut walk = Walk {
         name: &volume.name,
         size: volume.size,
-        from: Source::new(file),
+        from: Source::new(file, taker.shares_disk()),
         at: 0,
         progress,
     };

@@ -16,7 +16,7 @@ use super::{Taken, failed};
 /// Does what is asked until nobody asks any more, and has what is good made durable, whatever
 /// ended the rest.
 pub(super) fn run<'a>(
-    blobs: &'a Blobs,
+    (blobs, shares_disk): (&'a Blobs, bool),
     progress: &Progress,
     deeds: &Receiver<Deed>,
     back: &SyncSender<Buffer>,
@@ -24,6 +24,7 @@ pub(super) fn run<'a>(
 ) -> Result<Taken, BundleError> {
     let mut writer = Writer {
         blobs,
+        shares_disk,
         batch: blobs.batch(),
         back,
         due,
@@ -43,6 +44,7 @@ pub(super) fn run<'a>(
 
 struct Writer<'w, 'a> {
     blobs: &'a Blobs,
+    shares_disk: bool,
     batch: Batch<'a>,
     back: &'w SyncSender<Buffer>,
     due: &'w SyncSender<Unsettled<'a>>,
@@ -59,6 +61,9 @@ impl Writer<'_, '_> {
                 (Deed::Open(mut growing), now) => {
                     if growing.part.is_none() {
                         growing.part = Some(self.blobs.new_part(&growing.digest).map_err(&io)?);
+                    }
+                    if let Some(part) = growing.part.as_mut().filter(|_| self.shares_disk) {
+                        part.through_cache();
                     }
                     *now = Some(growing);
                 }
