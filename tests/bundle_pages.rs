@@ -1,6 +1,7 @@
 //! Story: an operator carries bundles in with a browser: looks, imports, watches, undoes.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use stories::connected::Connected;
 use stories::{Site, open_to_all, workspace};
@@ -10,6 +11,7 @@ use testkit::browser::Browser;
 use testkit::fickle::Fickle;
 use testkit::http;
 use testkit::{Result, git};
+use vocab::Clock;
 
 const REPO: &str = "lab/app";
 
@@ -207,7 +209,12 @@ fn shelves(here: &Here) -> Result {
         body: b"",
     };
     assert_eq!(http::send(on.address(), &request)?.status, 404);
+    // What was asked for in vain is written down a moment later.
     here.open("/catalogue")?;
+    while !here.main()?.contains("not-brought") {
+        Clock::sleep(Duration::from_millis(100));
+        here.open("/catalogue")?;
+    }
     all(
         &here.main()?,
         &[

@@ -87,10 +87,10 @@ impl Browser {
     }
 
     /// Asks again and again until `expression` holds in the page, across page loads; an error
-    /// after ten seconds.
+    /// after a minute, which a loaded machine may need.
     pub fn wait_for(&self, expression: &str) -> Result {
         let watch = Stopwatch::start();
-        while watch.elapsed() < Duration::from_secs(10) {
+        while watch.elapsed() < Duration::from_secs(60) {
             // A page that is being replaced cannot answer; the next one will.
             if matches!(
                 self.script(&format!("return !!({expression})")),

@@ -154,6 +154,8 @@ impl Fickle {
 
 impl Drop for Fickle {
     fn drop(&mut self) {
+        // A read that is held would keep the mount, and whoever reads, forever.
+        self.release();
         if self.session.take().is_some() {
             // Whoever still holds it may keep it mounted; a second unmount is refused, which is
             // as good.
