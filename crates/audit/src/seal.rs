@@ -27,6 +27,8 @@ use keys::SealKeys;
 
 const CHECKPOINT: &str = "checkpoint";
 const CHECKPOINT_MINISIG: &str = "checkpoint.minisig";
+/// The signature over the checkpoint that is about to be put in its place.
+const NEXT_MINISIG: &str = "checkpoint.minisig.next";
 const KEY: &str = "log.key";
 const MINISIGN_KEY: &str = "minisign.pub";
 
@@ -185,6 +187,7 @@ impl Seal {
             }
         }
         seal.last()?;
+        seal.settle()?;
         Ok(seal)
     }
 
@@ -263,8 +266,34 @@ impl Seal {
         let note = checkpoint.sign(&self.keys.signer);
         let comment = format!("audit log {} size {}", checkpoint.origin, checkpoint.size);
         let minisig = self.keys.minisign(note.as_bytes(), &comment)?;
+        // Whoever is killed in between leaves the signature of what stands.
+        self.folder.write(NEXT_MINISIG, minisig.as_bytes())?;
         self.folder.write(CHECKPOINT, note.as_bytes())?;
-        self.folder.write(CHECKPOINT_MINISIG, minisig.as_bytes())
+        self.folder.rename(NEXT_MINISIG, CHECKPOINT_MINISIG)
+    }
+
+    /// Finishes what a killed process had begun to publish.
+    fn settle(&self) -> Result<(), SealError> {
+        let Ok(next) = self.folder.read(NEXT_MINISIG) else {
+            return Ok(());
+        };
+        if self.is_minisigned(&self.last()?.note, &next)? {
+            self.folder.rename(NEXT_MINISIG, CHECKPOINT_MINISIG)?;
+        }
+        Ok(())
+    }
+
+    /// Whether `signature` is one of this log's minisign key over `note`.
+    fn is_minisigned(&self, note: &str, signature: &[u8]) -> Result<bool, SealError> {
+        let key = minisign::PublicKeyBox::from_string(self.minisign_key())
+            .and_then(minisign::PublicKeyBox::into_public_key)
+            .map_err(SealError::minisign)?;
+        let text = String::from_utf8_lossy(signature);
+        let Ok(signature) = minisign::SignatureBox::from_string(&text) else {
+            return Ok(false);
+        };
+        let note = io::Cursor::new(note.as_bytes());
+        Ok(minisign::verify(&key, &signature, note, true, false, false).is_ok())
     }
 
     /// The tree's nodes under a checkpoint of `size` entries, read from the tiles on disk.

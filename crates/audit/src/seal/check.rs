@@ -57,16 +57,7 @@ pub(super) fn check(seal: &Seal, store: &Store) -> Result<Vec<String>, SealError
 
 fn minisig(seal: &Seal, found: &mut Vec<String>) {
     let checked = || -> Result<bool, SealError> {
-        let (note, sig) = (seal.last()?.note, seal.last_minisig()?);
-        let key = minisign::PublicKeyBox::from_string(seal.minisign_key())
-            .and_then(minisign::PublicKeyBox::into_public_key)
-            .map_err(SealError::minisign)?;
-        let text = String::from_utf8_lossy(&sig);
-        let Ok(signature) = minisign::SignatureBox::from_string(&text) else {
-            return Ok(false);
-        };
-        let note = std::io::Cursor::new(note.as_bytes());
-        Ok(minisign::verify(&key, &signature, note, true, false, false).is_ok())
+        seal.is_minisigned(&seal.last()?.note, &seal.last_minisig()?)
     };
     match checked() {
         Ok(true) => {}

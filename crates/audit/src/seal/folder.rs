@@ -44,6 +44,14 @@ impl Folder {
         put().map_err(|e| SealError::io(&path, e))
     }
 
+    /// Puts the file `from` in the place of `to`, durably.
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), SealError> {
+        let path = self.path(to);
+        fs::rename(self.path(from), &path)
+            .and_then(|()| store::sync_dir(&self.0))
+            .map_err(|e| SealError::io(&path, e))
+    }
+
     /// Removes what a wider tile has replaced; its folder too, once it is empty.
     pub(super) fn forget(&self, name: &str) {
         let path = self.path(name);

@@ -284,6 +284,28 @@ fn a_lost_checkpoint_or_key_is_named_at_the_start() {
 }
 
 #[test]
+fn whoever_is_killed_between_checkpoint_and_signature_has_both_at_the_next_start() {
+    let bed = sealed_bed(20);
+    let (sig, next) = (
+        bed.file("audit/checkpoint.minisig"),
+        bed.file("audit/checkpoint.minisig.next"),
+    );
+    let old = fs::read(&sig).unwrap();
+    bed.append(5);
+    bed.sealed();
+    let open = || Seal::open(bed.dir.path(), "lab-0001", &Entropy::scripted(2)).unwrap();
+    // After the checkpoint was put in its place.
+    fs::rename(&sig, &next).unwrap();
+    fs::write(&sig, &old).unwrap();
+    assert!(names(&bed.found(), "does not sign"));
+    assert_eq!(open().check(&bed.store).unwrap(), [""; 0]);
+    assert!(!next.exists());
+    // Before it was: what was about to be signed is nothing.
+    fs::write(&next, &old).unwrap();
+    assert_eq!(open().check(&bed.store).unwrap(), [""; 0]);
+}
+
+#[test]
 fn a_tile_that_was_changed_is_not_built_upon() {
     let bed = sealed_bed(300);
     let path = bed.file("audit/tile/0/001.p/44");
