@@ -3,6 +3,8 @@
 mod carried;
 mod clients;
 mod hostile;
+mod large;
+mod many;
 mod reading;
 mod support;
 mod trees;

@@ -2,6 +2,7 @@
 
 mod daemon;
 mod http;
+pub(crate) mod packs;
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -301,4 +302,15 @@ pub(crate) fn pkt(line: &str) -> Vec<u8> {
 /// Posts bytes to a service of the served repository; the answer's body.
 pub(crate) fn post(site: &Site, service: &str, body: &[u8]) -> Result<Vec<u8>> {
     http::post(site.address(), &format!("/a.git/{service}"), body)
+}
+
+/// A site whose `main` has three commits.
+pub(crate) fn filled() -> Result<(Site, Work)> {
+    let site = Site::new()?;
+    let work = site.work("first")?;
+    work.commit("README.md", "hello\n")?;
+    work.commit("src/app.py", "print(1)\n")?;
+    work.commit("src/app.py", "print(2)\n")?;
+    work.git(&["push", "-q", "-u", "origin", "main"])?;
+    Ok((site, work))
 }
