@@ -1,8 +1,8 @@
 //! The key that seals secrets: one file, readable by nobody else.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -64,7 +64,7 @@ impl Keys {
     pub fn open_or_create(dir: &Path, entropy: &Entropy) -> Result<Self, KeysError> {
         let path = dir.join("secrets.key");
         if !path.exists() {
-            create(dir, &path, entropy).map_err(|source| KeysError::Io {
+            create(dir, entropy).map_err(|source| KeysError::Io {
                 path: path.clone(),
                 source,
             })?;
@@ -136,24 +136,11 @@ impl Keys {
     }
 }
 
-fn create(dir: &Path, path: &Path, entropy: &Entropy) -> io::Result<()> {
+fn create(dir: &Path, entropy: &Entropy) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)?;
-    let new = dir.join("secrets.key.new");
-    match fs::remove_file(&new) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(&entropy.bytes::<32>())?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    store::sync_dir(dir)?;
+    store::put_private(dir, "secrets.key", &entropy.bytes::<32>())?;
     dir.parent().map_or(Ok(()), store::sync_dir)
 }

@@ -14,6 +14,8 @@ mod kind;
 mod read;
 mod seal;
 mod sql;
+#[cfg(test)]
+mod testing;
 mod who;
 
 pub use append::{AppendError, Auditor, Origin};

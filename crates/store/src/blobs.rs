@@ -253,6 +253,27 @@ fn below(dir: &Path, digest: &Digest) -> PathBuf {
     dir.join("sha256").join(&hex[..2]).join(hex)
 }
 
+/// Puts a secret at `dir/name`, readable by its owner alone: durable, whole or not at all. What an
+/// earlier try left half-written is replaced.
+pub fn put_private(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let new = dir.join(format!("{name}.new"));
+    match fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, dir.join(name))?;
+    sync_dir(dir)
+}
+
 /// Makes the names in `dir` durable: fsync of a directory.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()

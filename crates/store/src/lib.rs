@@ -14,7 +14,7 @@ mod migrate;
 mod sql;
 mod staging;
 
-pub use blobs::{BlobError, Blobs, blob_path, sync_dir};
+pub use blobs::{BlobError, Blobs, blob_path, put_private, sync_dir};
 pub use changes::Change;
 pub use database::{Glance, Store, StoreError, StoreOptions, Tx};
 pub use lock::{DataLock, LockError};

@@ -7,17 +7,8 @@ use store::{Store, StoreError, StoreOptions};
 use vocab::{Clock, Entropy, RepoId, UserId, from_unix_ms};
 
 use super::*;
+use crate::testing::Error;
 use crate::{Actor, AppendError, Auditor, Entry, Filter, Kind, MIGRATIONS, Origin, Seq, Via, Who};
-
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Append(#[from] AppendError),
-    #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
-}
 
 struct Bed {
     store: Store,

@@ -14,19 +14,10 @@ use store::StoreOptions;
 use vocab::{Clock, Entropy, UserId, from_unix_ms};
 
 use super::*;
-use crate::{Actor, AppendError, Auditor, Entry, MIGRATIONS, Origin, Via, Who};
+use crate::testing::Error;
+use crate::{Actor, Auditor, Entry, MIGRATIONS, Origin, Via, Who};
 
 const START_MS: i64 = 1_790_000_000_000;
-
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Append(#[from] AppendError),
-    #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
-}
 
 struct Bed {
     store: Store,

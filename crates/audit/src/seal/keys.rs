@@ -1,8 +1,8 @@
 //! The keys that seal the log: one for notes, one for minisign; made once, readable by nobody else.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use evidence::note::NoteSigner;
@@ -38,23 +38,7 @@ pub(super) fn create(dir: &Path, entropy: &Entropy) -> Result<(), SealError> {
 }
 
 fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), SealError> {
-    let (new, path) = (dir.join(format!("{name}.new")), dir.join(name));
-    let put = || {
-        match fs::remove_file(&new) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        store::sync_dir(dir)
-    };
-    put().map_err(|e| SealError::io(&path, e))
+    store::put_private(dir, name, bytes).map_err(|e| SealError::io(&dir.join(name), e))
 }
 
 impl SealKeys {

@@ -3,21 +3,12 @@
 use std::fs;
 
 use evidence::tree::{extends, includes};
-use store::{StoreError, StoreOptions};
+use store::StoreOptions;
 use vocab::{Clock, from_unix_ms};
 
 use super::*;
-use crate::{AppendError, Auditor, Entry, Kind, MIGRATIONS, Origin, Who};
-
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Append(#[from] AppendError),
-    #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
-}
+use crate::testing::Error;
+use crate::{Auditor, Entry, Kind, MIGRATIONS, Origin, Who};
 
 struct Bed {
     store: Store,
