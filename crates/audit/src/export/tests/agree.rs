@@ -60,6 +60,35 @@ fn a_shell_and_openssl_verify_an_export_and_refuse_a_changed_one() {
     }
 }
 
+#[test]
+fn a_shell_finds_the_root_of_every_kind_of_range() {
+    let bed = bed(19);
+    for (since, until) in (0..20).flat_map(|since| [1, 2, 3, 8].map(|length| (since, since + length)))
+    {
+        let wanted = Wanted {
+            since: at(since),
+            until: at(until),
+            ..Wanted::default()
+        };
+        let dir = unpacked(&bed, &bed.export("s.cfa", wanted));
+        let (good, text) = run("sh", &[dir.join("verify.sh").to_str().unwrap()]);
+        assert!(good, "{since} to {until}: {text}");
+        let left: Vec<_> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .filter(|name| name.to_string_lossy().starts_with(".verify"))
+            .collect();
+        assert!(left.is_empty(), "{left:?} is left");
+    }
+    // A log of nothing, and one whose shown entries are more than are hashed at a time.
+    for entries in [0, 411] {
+        let bed = super::bed(entries);
+        let dir = unpacked(&bed, &bed.export("s.cfa", Wanted::default()));
+        let (good, text) = run("sh", &[dir.join("verify.sh").to_str().unwrap()]);
+        assert!(good, "{entries}: {text}");
+    }
+}
+
 /// Random logs, random ranges, and for each a random change; the Python verifier must say of every
 /// file what this one says.
 #[test]
