@@ -1,6 +1,7 @@
 //! The stories: each file drives the real binary, real git and HTTP through one of them.
 
 mod audit;
+mod audit_story;
 mod bad_images;
 mod bad_jobs;
 mod bad_pushes;
