@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::Value;
 use stories::Site;
 use stories::stick::Stick;
 use testkit::Result;
@@ -77,6 +78,187 @@ impl Bare {
         let output = command.env_clear().env("PATH", "/bin").output()?;
         Ok((output.status.code(), said(&output)))
     }
+}
+
+/// What was done is followed, found, exported, verified, reported; the export proves all of it.
+#[test]
+fn what_was_done_is_followed_found_exported_verified_and_reported() -> Result {
+    let site = history()?;
+    let on = &site.appliance;
+    let path = |name: &str| site.folder.path().join(name).display().to_string();
+    let (first, second) = (path("first.cfa"), path("second.cfa"));
+    let told = on.ok(&["audit", "tail", "--action", "bundle.*"])?;
+    assert!(told.contains("bundle.committed"), "{told}");
+    let pushes = on.json(&["audit", "search", "--action", "git.push", "--actor", "dev"])?;
+    assert_eq!(pushes["entries"][0]["act"], "git.push", "{pushes}");
+
+    let chain = on.json(&["bundle", "custody", "1"])?;
+    let what: Vec<&str> = list(&chain["steps"]).filter_map(|s| s["what"].as_str()).collect();
+    assert_eq!(what, ["trusted", "verified", "staged", "committed"], "{chain:#}");
+    let shown = on.ok(&["bundle", "custody", "1"])?;
+    assert!(shown.contains("release-a") && shown.contains("medium lab-stable-000001"), "{shown}");
+
+    on.ok(&["audit", "export", "-o", &first])?;
+    on.user("eve", &[])?;
+    on.ok(&["audit", "export", "--with-names", "-o", &second])?;
+    let key = fs::read_to_string(on.data().join("audit/log.key"))?;
+    let verify = |words: &[&str]| on.run(&[&["audit", "verify"], words].concat());
+    let good = verify(&[&second, "--previous", &first, "--key", &key])?;
+    assert_eq!(good.status.code(), Some(0), "{}", said(&good));
+    for words in ["it continues", "bundle lab stable 1: signed by release-a, release-b"] {
+        assert!(said(&good).contains(words), "no {words:?} in {}", said(&good));
+    }
+    let fork = Site::serving()?;
+    let other = path("other.cfa");
+    fork.appliance.ok(&["audit", "export", "-o", &other])?;
+    assert_eq!(verify(&[&second, "--previous", &other])?.status.code(), Some(1));
+
+    let report = path("report");
+    on.ok(&["audit", "report", &second, "-o", &report])?;
+    let controls = fs::read_to_string(Path::new(&report).join("controls.csv"))?;
+    let bare = Bare::new(&site.folder.path().join("root"))?;
+    bare.unpack(Path::new(&second))?;
+    let carried = fs::read_to_string(bare.export().join("controls/controls.csv"))?;
+    assert_eq!(controls, carried);
+    assert!(carried.contains("missing: no kind of entry speaks to it"), "{carried}");
+    assert!(!carried.contains("compliant"), "{carried}");
+    let users = fs::read_to_string(bare.export().join("inventory/users.csv"))?;
+    assert!(users.contains(",dev,member,") && users.contains(",eve,member,"), "{users}");
+    let settings: Value =
+        serde_json::from_slice(&fs::read(bare.export().join("inventory/config.json"))?)?;
+    assert_eq!(settings["bundles"]["two_persons"], false, "{settings:#}");
+    Ok(())
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// The bill of materials, held against the published schema by somebody else's validator.
+#[test]
+fn the_bill_of_materials_is_one_by_the_published_schema() -> Result {
+    let site = history()?;
+    let file = site.folder.path().join("sbom.cdx.json");
+    let path = file.to_str().ok_or("the path is no text")?;
+    site.appliance.ok(&["sbom", "-o", path])?;
+    let bill: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    let named = |name: &str| list(&bill["components"]).find(|c| c["name"] == name);
+    assert!(named("rusqlite").is_some_and(|c| c["hashes"][0]["alg"] == "SHA-256"));
+    let hello = named("hello").ok_or("the file of the bundle is not there")?;
+    assert_eq!(hello["properties"][0]["value"], "lab stable 1", "{hello:#}");
+    let image = list(&bill["components"]).find(|c| c["type"] == "container");
+    let image = image.ok_or("no image is there")?;
+    let packages: Vec<&str> = list(&image["components"]).filter_map(|c| c["name"].as_str()).collect();
+    assert!(packages.contains(&"dpkg") && packages.len() > 50, "{packages:?}");
+
+    let valid = validator(&site.folder.path().join("validator"))?;
+    let check = |bytes: &[u8]| -> Result<(bool, String)> {
+        fs::write(&file, bytes)?;
+        let output = Command::new(&valid).args(["-c", VALIDATE]).arg(&file).output()?;
+        Ok((output.status.success(), said(&output)))
+    };
+    let (good, told) = check(bill.to_string().as_bytes())?;
+    assert!(good, "{told}");
+    let mut wrong = bill.clone();
+    wrong["components"][0]["type"] = "spaceship".into();
+    let (good, told) = check(wrong.to_string().as_bytes())?;
+    assert!(!good && told.contains("spaceship"), "{told}");
+    Ok(())
+}
+
+const VALIDATE: &str = "
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(sys.argv[1]).read())
+if wrong is not None:
+    sys.exit(str(wrong)[:4000])
+";
+
+/// A Python that has the validator.
+fn validator(at: &Path) -> Result<PathBuf> {
+    let done = |command: &mut Command| -> Result {
+        let output = command.output()?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(said(&output).into()),
+        }
+    };
+    done(Command::new("python3").args(["-m", "venv"]).arg(at))?;
+    let python = at.join("bin/python");
+    let wanted = "cyclonedx-python-lib[json-validation]==11.0.0";
+    done(Command::new(&python).args(["-m", "pip", "install", "-q", wanted]))?;
+    Ok(python)
+}
+
+/// A slip goes out, a witness outside signs what it says of the log, and that comes back in.
+#[test]
+fn a_witness_outside_sees_the_log_grow_and_nothing_else() -> Result {
+    let mut site = Site::serving()?;
+    let path = |name: &str| site.folder.path().join(name).display().to_string();
+    let (slip, cosig, key, state) = (path("have.slip"), path("cosig"), path("auditor"), path("seen"));
+    let stranger = path("stranger");
+    for name in [&key, &stranger] {
+        site.appliance.ok(&["audit", "witness-key", name])?;
+    }
+    let public = fs::read_to_string(format!("{key}.pub"))?;
+    trust(&mut site, public.trim())?;
+    site.repo(REPO)?;
+    let on = &site.appliance;
+    let log = fs::read_to_string(on.data().join("audit/log.key"))?;
+    let witness = |key: &str, slip: &str, more: &[&str]| {
+        let words = ["audit", "witness", "--key", key, "--state", &state, "-o", &cosig, slip];
+        on.run(&[&words[..], more].concat())
+    };
+    let code = |output: Output| (output.status.code(), said(&output));
+
+    on.ok(&["bundle", "have", "-o", &slip])?;
+    let (status, told) = code(witness(&key, &slip, &[])?);
+    assert!(status == Some(2) && told.contains("was never seen here"), "{told}");
+    assert_eq!(code(witness(&key, &slip, &["--log", &log])?).0, Some(0));
+    let taken = on.json(&["audit", "cosign", &cosig])?;
+    assert_eq!(taken["name"], "auditor", "{taken}");
+    let (status, told) = code(on.run(&["audit", "cosign", &cosig])?);
+    assert!(status == Some(1) && told.contains("old cosignature"), "{told}");
+    let old = path("old.slip");
+    fs::copy(&slip, &old)?;
+
+    on.user("eve", &[])?;
+    on.ok(&["bundle", "have", "-o", &slip])?;
+    assert_eq!(code(witness(&key, &slip, &[])?).0, Some(0));
+    on.ok(&["audit", "cosign", &cosig])?;
+    let (status, told) = code(witness(&key, &old, &[])?);
+    assert!(status == Some(1) && told.contains("rolled back"), "{told}");
+    let status = on.json(&["audit", "status"])?;
+    assert_eq!(status["witnesses"][0]["name"], "auditor", "{status:#}");
+    assert!(on.ok(&["audit", "status"])?.contains("auditor saw the first"));
+
+    // Who is not trusted signs in vain.
+    fs::remove_file(&state)?;
+    assert_eq!(code(witness(&stranger, &slip, &["--log", &log])?).0, Some(0));
+    let (status, told) = code(on.run(&["audit", "cosign", &cosig])?);
+    assert!(status == Some(1) && told.contains("no witness that this appliance trusts"), "{told}");
+
+    let export = path("all.cfa");
+    on.ok(&["audit", "export", "-o", &export])?;
+    let good = on.run(&["audit", "verify", &export, "--witness", &format!("{key}.pub")])?;
+    assert!(good.status.success() && said(&good).contains("witnessed by auditor"), "{}", said(&good));
+    let none = on.run(&["audit", "verify", &export, "--witness", &format!("{stranger}.pub")])?;
+    assert_eq!(none.status.code(), Some(1), "{}", said(&none));
+    let kinds = on.json(&["audit", "search", "--action", "audit.cosigned"])?;
+    let outcomes: Vec<&str> = list(&kinds["entries"]).filter_map(|e| e["out"].as_str()).collect();
+    assert_eq!(outcomes, ["success", "denied", "success", "denied"], "{kinds:#}");
+    Ok(())
+}
+
+/// Puts a witness's key into the settings, and starts again.
+fn trust(site: &mut Site, key: &str) -> Result {
+    site.appliance.stop()?;
+    let config = site.appliance.data().join("config.toml");
+    let text = fs::read_to_string(&config)?;
+    let set = format!("[audit]\nwitnesses = [\"{key}\"]");
+    fs::write(&config, text.replace("[audit]", &set))?;
+    site.appliance.start()
 }
 
 fn found(program: &str) -> Result<String> {

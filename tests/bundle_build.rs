@@ -131,6 +131,7 @@ fn have(blobs: Vec<String>) -> Result<String> {
         manifest: None,
         pins: Vec::new(),
         keys: Vec::new(),
+        log: None,
         blobs,
     };
     let (_, secret) = bundle::sign::generate(None)?;

@@ -284,6 +284,14 @@ fn second(here: &Here) -> Result {
         .wait_for("document.querySelector('h1').innerText.includes('lab stable 2')")?;
     all(&here.main()?, &["Now by two people", "bundle.committed"]);
     here.fits("bundle")?;
+    here.browser.click("a[href$='/custody']")?;
+    here.browser
+        .wait_for("document.querySelector('h1').innerText.includes('Custody of lab stable 2')")?;
+    all(
+        &here.main()?,
+        &["handed in, signatures hold", "made active", "release-a", "medium"],
+    );
+    here.fits("custody")?;
     here.open("/bundles")?;
     here.browser.click("a[href='/bundles/undo']")?;
     here.browser

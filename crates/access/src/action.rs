@@ -142,6 +142,7 @@ actions! {
     CatalogueRead "catalogue.read" SignedIn, Some(RunRead), false, None;
     RegistryPull "registry.pull" Supply, Some(RepoRead), true, None;
     AuditRead "audit.read" Admin, Some(All), false, Some(Kind::AuditSearch);
+    AuditCosign "audit.cosign" Admin, Some(All), false, Some(Kind::AuditCosigned);
     ServerStatus "server.status" Admin, Some(All), false, None;
     ServerCheck "server.check" Operator, None, false, None;
     ServerDrain "server.drain" Operator, None, false, Some(Kind::PoolDrain);

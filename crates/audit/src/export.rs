@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use evidence::archive::Writer;
 use evidence::manifest::{Around, FORMAT, FileFacts, Growth, Manifest, Shown, statement};
+use evidence::report::{Controls, MAPPING};
 use evidence::tree::{self, Frontier, Hash};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -49,6 +50,9 @@ pub struct Wanted {
     pub object: Option<String>,
     /// The personal values behind the commitments of what is shown.
     pub with_names: bool,
+    /// Entries, in the range or not, whose place in the tree is proved for what stands beside the
+    /// log.
+    pub proved: Vec<u64>,
     /// Sizes of earlier exports that growth is proved from, besides those that the log tells of.
     pub earlier: Vec<u64>,
 }
@@ -100,6 +104,8 @@ pub struct Export<'a> {
     end: u64,
     around: Around,
     growths: Vec<Growth>,
+    proofs: BTreeMap<u64, Vec<Hash>>,
+    cosigned: Vec<(String, Vec<u8>, u64)>,
 }
 
 impl std::fmt::Debug for Export<'_> {
@@ -119,6 +125,8 @@ impl<'a> Export<'a> {
             let value: serde_json::Value = serde_json::from_str(line).ok()?;
             value["d"]["size"].as_u64()
         });
+        let cosigned = seal.cosignatures()?;
+        let told = told.chain(cosigned.iter().map(|(_, _, size)| *size));
         let mut sizes: Vec<u64> = wanted.earlier.iter().copied().chain(told).collect();
         sizes.sort_unstable();
         sizes.dedup();
@@ -137,9 +145,17 @@ impl<'a> Export<'a> {
                     hashes: hashes.iter().map(hex::encode).collect(),
                 });
             }
+            let mut proofs = BTreeMap::new();
+            let mut nodes = seal.nodes(size);
+            for index in wanted.proved.iter().copied().filter(|index| *index < size) {
+                let hashes = tree::inclusion(&mut nodes, index, size).map_err(SealError::from)?;
+                proofs.insert(index, hashes);
+            }
             Ok(Self {
                 store,
                 seal,
+                cosigned,
+                proofs,
                 around: around(seal, first, end, size)?,
                 wanted,
                 signed,
@@ -163,6 +179,12 @@ impl<'a> Export<'a> {
         (self.first, self.end)
     }
 
+    /// The proof that was asked for: from the entry to the root of the checkpoint.
+    #[must_use]
+    pub fn proof(&self, index: u64) -> Option<&[Hash]> {
+        self.proofs.get(&index).map(Vec::as_slice)
+    }
+
     /// Entries under the checkpoint.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -180,7 +202,11 @@ impl<'a> Export<'a> {
         let mut writer = Writer::new(out);
         self.head(&mut writer)?;
         self.leaves(&mut writer)?;
-        let shown = self.bodies(&mut writer, told)?;
+        let mut controls = Controls::own();
+        let shown = self.bodies(&mut writer, &mut controls, told)?;
+        writer.file("controls/mapping.csv", MAPPING.as_bytes())?;
+        let csv = controls.csv(self.entries() - shown);
+        writer.file("controls/controls.csv", csv.as_bytes())?;
         for extra in extras {
             let (name, bytes) = extra?;
             writer.file(&name, &bytes)?;
@@ -203,6 +229,12 @@ impl<'a> Export<'a> {
         writer.file("minisign.pub", self.seal.minisign_key().as_bytes())?;
         writer.file("checkpoint", self.signed.note.as_bytes())?;
         writer.file("checkpoint.minisig", &self.minisig)?;
+        for (name, note, size) in &self.cosigned {
+            // One that came in a moment ago is about entries that this export does not know.
+            if *size <= self.signed.checkpoint.size {
+                writer.file(name, note)?;
+            }
+        }
         writer.file("range.proof", json(&self.around)?.as_bytes())?;
         writer.file("consistency.proof", json(&self.growths)?.as_bytes())?;
         Ok(())
@@ -234,6 +266,7 @@ impl<'a> Export<'a> {
     fn bodies<W: Write>(
         &self,
         writer: &mut Writer<W>,
+        controls: &mut Controls,
         told: &mut dyn FnMut(u64),
     ) -> Result<u64, ExportError> {
         let (mut shown, mut number) = (0, 0);
@@ -243,7 +276,9 @@ impl<'a> Export<'a> {
             if evidence::tree::leaf_hash(line.text.as_bytes()) != line.leaf {
                 return Err(ExportError::Broken);
             }
-            if self.bound(seq) || self.shows(line) {
+            let value: serde_json::Value = serde_json::from_str(&line.text).unwrap_or_default();
+            if self.bound(seq) || self.shows(&value) {
+                controls.see(&value);
                 shown += 1;
                 lines.extend_from_slice(line.text.as_bytes());
                 lines.push(b'\n');
@@ -269,12 +304,11 @@ impl<'a> Export<'a> {
             || (self.wanted.until.is_some() && seq + 1 == self.end)
     }
 
-    fn shows(&self, line: &Line) -> bool {
+    fn shows(&self, value: &serde_json::Value) -> bool {
         let wanted = &self.wanted;
         if wanted.kind.is_none() && wanted.actor.is_none() && wanted.object.is_none() {
             return true;
         }
-        let value: serde_json::Value = serde_json::from_str(&line.text).unwrap_or_default();
         let is = |wanted: &Option<String>, got: &serde_json::Value| {
             wanted
                 .as_deref()

@@ -171,6 +171,7 @@ kinds! {
         SelfupdateRolledBack = "selfupdate.rolled_back" 4,
     }
     "audit" {
+        AuditCosigned = "audit.cosigned" 3,
         AuditExport = "audit.export" 3,
         AuditSearch = "audit.search" 1,
         AuditRedacted = "audit.redacted" 3,
@@ -214,5 +215,19 @@ mod tests {
             assert_eq!(kind.as_str().parse::<Kind>().unwrap(), *kind);
         }
         assert!("git.melt".parse::<Kind>().is_err());
+    }
+
+    #[test]
+    fn every_kind_that_a_control_asks_for_exists() {
+        for (framework, control, kinds) in evidence::report::Controls::own().mapped() {
+            for wanted in kinds {
+                let fits = |kind: &Kind| match wanted.strip_suffix('*') {
+                    Some(start) => kind.as_str().starts_with(start),
+                    None => kind.as_str() == wanted,
+                };
+                let named = Kind::ALL.iter().any(fits);
+                assert!(named, "{framework} {control} asks for {wanted}");
+            }
+        }
     }
 }

@@ -19,6 +19,8 @@ pub struct Filter {
     pub actor: Option<String>,
     /// A tagged object: `r:5`.
     pub object: Option<String>,
+    /// Only what was done while this generation was active.
+    pub generation: Option<i64>,
     /// Only entries before this one: for the next page.
     pub before: Option<Seq>,
     /// Only entries after this one, the oldest of them: for whoever follows.
@@ -50,6 +52,11 @@ pub struct Head {
 /// The newest `limit` entries that fit `filter`, newest first.
 pub fn list(db: &Db, filter: &Filter, limit: u32) -> rusqlite::Result<Vec<Line>> {
     sql::list(db, filter, limit)
+}
+
+/// How many entries fit `filter`.
+pub fn count(db: &Db, filter: &Filter) -> rusqlite::Result<u64> {
+    sql::count(db, filter)
 }
 
 /// The entry at `seq`.

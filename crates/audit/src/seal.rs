@@ -9,6 +9,7 @@ mod check;
 mod folder;
 mod grow;
 mod keys;
+mod witnessed;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ use evidence::tiles::{TileError, TileNodes};
 use evidence::tree::{self, Hash};
 use store::{Store, StoreError};
 use vocab::Entropy;
+
+pub use witnessed::{CosignError, Cosignature, Cosigned};
 
 use folder::Folder;
 use grow::Growth;

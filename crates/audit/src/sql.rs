@@ -149,9 +149,9 @@ pub(crate) fn end(db: &Db) -> rusqlite::Result<i64> {
         .query_row([], |row| row.get(0))
 }
 
-pub(crate) fn list(db: &Db, filter: &Filter, limit: u32) -> rusqlite::Result<Vec<Line>> {
-    let mut text = String::from("SELECT seq, line, leaf FROM audit_entry WHERE true");
-    let mut values: Vec<Value> = Vec::new();
+/// The conditions of `filter` and their values.
+fn clauses(filter: &Filter) -> (String, Vec<Value>) {
+    let (mut text, mut values) = (String::new(), Vec::new());
     let mut and = |clause: &str, value: Value| {
         text.push_str(clause);
         values.push(value);
@@ -178,12 +178,32 @@ pub(crate) fn list(db: &Db, filter: &Filter, limit: u32) -> rusqlite::Result<Vec
     if let Some(object) = &filter.object {
         and(" AND object = ?", object.clone().into());
     }
+    if let Some(generation) = filter.generation {
+        // Members of a line stand in one order, and quotes in its texts are escaped.
+        let member = format!("\"gen\":{generation},\"host\":");
+        and(" AND instr(line, ?) > 0", member.into());
+    }
     if let Some(before) = filter.before {
         and(" AND seq < ?", before.0.into());
     }
     if let Some(after) = filter.after {
         and(" AND seq > ?", after.0.into());
     }
+    (text, values)
+}
+
+pub(crate) fn count(db: &Db, filter: &Filter) -> rusqlite::Result<u64> {
+    let (clauses, values) = clauses(filter);
+    let text = format!("SELECT count(*) FROM audit_entry WHERE true{clauses}");
+    let count: i64 = db
+        .prepare_cached(&text)?
+        .query_row(params_from_iter(values), |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+pub(crate) fn list(db: &Db, filter: &Filter, limit: u32) -> rusqlite::Result<Vec<Line>> {
+    let (clauses, mut values) = clauses(filter);
+    let mut text = format!("SELECT seq, line, leaf FROM audit_entry WHERE true{clauses}");
     text.push_str(match filter.after {
         Some(_) => " ORDER BY seq LIMIT ?",
         None => " ORDER BY seq DESC LIMIT ?",

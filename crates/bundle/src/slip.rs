@@ -44,8 +44,38 @@ pub struct Have {
     pub pins: Vec<(String, String)>,
     /// Keys of the active generation's items, sorted.
     pub keys: Vec<String>,
+    /// What its audit log says now, for a witness.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogState>,
     /// Every blob that is here, the 64 digits without `sha256:`, sorted.
     pub blobs: Vec<String>,
+}
+
+/// The state of the appliance's audit log, for whoever witnesses it: docs/audit.md, "Witnesses".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogState {
+    /// The signed checkpoint, a note.
+    pub note: String,
+    /// Proofs that it grew: from how many entries, and the hashes in hex.
+    pub growth: Vec<(u64, Vec<String>)>,
+}
+
+/// Most proofs of growth in a slip, and the longest note.
+const GROWTH_MAX: usize = 256;
+const NOTE_MAX_BYTES: usize = 4096;
+
+impl LogState {
+    fn is_fine(&self) -> bool {
+        let hash = |h: &String| h.len() == 64 && h.bytes().all(|b| b.is_ascii_hexdigit());
+        self.note.len() <= NOTE_MAX_BYTES
+            && self.note.chars().all(|c| !c.is_control() || c == '\n')
+            && self.growth.len() <= GROWTH_MAX
+            && self
+                .growth
+                .iter()
+                .all(|(_, hashes)| hashes.len() <= 64 && hashes.iter().all(hash))
+    }
 }
 
 /// What an appliance lacks.
@@ -111,6 +141,9 @@ impl Slip for Have {
         let plain = |s: &str| s.len() == 64 && s.bytes().all(|b| b"0123456789abcdef".contains(&b));
         if !self.blobs.iter().all(|b| plain(b)) || !self.blobs.is_sorted_by(|a, b| a < b) {
             return Err(wrong(Self::WHAT, "its blobs are not sorted digests"));
+        }
+        if !self.log.as_ref().is_none_or(LogState::is_fine) {
+            return Err(wrong(Self::WHAT, "its state of the log is not one"));
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use audit::{Audit, AuditVerb, Export, Search, Verify};
+pub(crate) use audit::{Audit, AuditVerb, Export, Search, Verify, Witness};
 pub(crate) use bundle::{
     Build, Bundle, Carried, Connected, Fetching, Key, Keys, Lock, MakeImage, Password, Plan, Root,
     Thresholds,
@@ -132,6 +132,19 @@ pub(crate) enum Verb {
     /// Read, search, export and verify the audit log
     #[command(args_conflicts_with_subcommands = true)]
     Audit(Audit),
+    /// Print what this program and what the appliance serves is made of: CycloneDX 1.6
+    #[command(
+        after_help = "Examples:\n  cofferdam sbom -o sbom.cdx.json\n  cofferdam sbom --program   # \
+        this program alone, no appliance needed"
+    )]
+    Sbom {
+        /// The file to write; without it, it is printed
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+        /// The program alone
+        #[arg(long)]
+        program: bool,
+    },
     /// Update this program to the one that an imported bundle brought, or go back
     #[command(subcommand)]
     Update(Update),

@@ -9,26 +9,28 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use evidence::note::NoteKey;
 use pool::PoolConfig;
 use runner::Grace;
 use runner::executor::Limits;
 use runner::receipt::RunnerIdentity;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// All of `config.toml`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     pub(crate) web: Web,
     pub(crate) runner: Runner,
     pub(crate) bundles: Bundles,
+    pub(crate) audit: Audit,
     /// Which image serves a `runs-on` label; `default` is the image imported first.
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) toolcache: Toolcache,
 }
 
 /// How people and tools reach the appliance.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Web {
     /// Address and port to listen on; port 0 takes a free one.
@@ -49,7 +51,7 @@ pub(crate) struct Web {
 }
 
 /// How `setup-*` actions find their tools.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Toolcache {
     /// Which version may stand in for another: `"python 3.12" = "3.13"`.
@@ -57,7 +59,7 @@ pub(crate) struct Toolcache {
 }
 
 /// What a job may use.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Runner {
     /// Jobs at a time; 0 takes the number of processors.
@@ -79,7 +81,7 @@ pub(crate) struct Runner {
 }
 
 /// Where bundles come from.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Bundles {
     /// Folders below which the web pages and the API may read media; the command line on the
@@ -89,6 +91,21 @@ pub(crate) struct Bundles {
     pub(crate) two_persons: bool,
     /// Every how many days each blob is read again; 0 for never.
     pub(crate) scrub_days: u32,
+}
+
+/// Who watches the audit log.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Audit {
+    /// Keys of witnesses outside, whose cosignatures are taken.
+    pub(crate) witnesses: Vec<String>,
+}
+
+impl Audit {
+    /// The keys that are keys; the others are reported as problems.
+    pub(crate) fn keys(&self) -> Vec<NoteKey> {
+        self.witnesses.iter().filter_map(|text| text.parse().ok()).collect()
+    }
 }
 
 impl Default for Bundles {
@@ -168,6 +185,9 @@ pub(crate) const TEMPLATE: &str = "\
 # two_persons = false            # an import takes two: the second runs the same import again
 # scrub_days = 30                # every so many days each blob is read again; 0: never
 
+[audit]
+# witnesses = [\"auditor+1a2b3c4d+…\"]         # keys whose cosignatures are taken; default: none
+
 # Which image serves a `runs-on` label. Without a line here, every common label
 # (ubuntu-latest, self-hosted, linux, x64, …) means the image that was imported first.
 [labels]
@@ -237,6 +257,11 @@ impl Config {
                 "bundles.media has '{}', it must be an absolute path",
                 folder.display()
             ));
+        }
+        for text in &self.audit.witnesses {
+            if let Err(error) = text.parse::<NoteKey>() {
+                found.push(format!("audit.witnesses: {error}"));
+            }
         }
         for (from, to) in &self.toolcache.aliases {
             let named = from

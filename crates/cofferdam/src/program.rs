@@ -5,6 +5,9 @@ use std::sync::OnceLock;
 
 use store::{Migrations, Schema};
 
+/// What it was built from: the workspace's lock file.
+pub(crate) const LOCK: &str = include_str!("../../../Cargo.lock");
+
 /// One build of the program.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {

@@ -9,6 +9,8 @@ pub mod checkpoint;
 pub mod manifest;
 pub mod note;
 pub mod report;
+pub mod sbom;
 pub mod tiles;
 pub mod tree;
 pub mod verify;
+pub mod witness;

@@ -60,8 +60,10 @@ impl NoteKey {
         &self.public
     }
 
-    /// The first four bytes of SHA-256(name || "\n" || algorithm || key).
-    fn hash(&self) -> [u8; 4] {
+    /// What notes tell signatures apart by: the first four bytes of
+    /// SHA-256(name || "\n" || algorithm || key).
+    #[must_use]
+    pub fn hash(&self) -> [u8; 4] {
         let hash = Sha256::new()
             .chain_update(self.name.as_bytes())
             .chain_update([b'\n', self.algorithm])
@@ -152,6 +154,25 @@ impl NoteSigner {
         format!("{text}\n— {} {}\n", self.key.name, STANDARD.encode(bytes))
     }
 
+    /// The key of its dated cosignatures, which differs from the one of its notes.
+    #[must_use]
+    pub fn cosigner(&self) -> NoteKey {
+        NoteKey {
+            algorithm: COSIGNS,
+            ..self.key.clone()
+        }
+    }
+
+    /// Cosigns the text of a checkpoint as seen at `at_secs` (since 1970 UTC): a whole note.
+    #[must_use]
+    pub fn cosign(&self, text: &str, at_secs: u64) -> String {
+        let said = format!("cosignature/v1\ntime {at_secs}\n{text}");
+        let signature = self.pair.sign(said.as_bytes());
+        let hash = self.cosigner().hash();
+        let bytes = [&hash[..], &at_secs.to_be_bytes(), signature.as_ref()].concat();
+        format!("{text}\n— {} {}\n", self.key.name, STANDARD.encode(bytes))
+    }
+
     /// Signs arbitrary bytes: for envelopes that are no notes.
     #[must_use]
     pub fn sign_bytes(&self, bytes: &[u8]) -> Vec<u8> {
@@ -228,6 +249,16 @@ impl Note {
             }
         }
         Ok(&self.text)
+    }
+
+    /// When `key` cosigned it, by its own clock: seconds since 1970 UTC. Only to be asked once
+    /// [`Note::verified`] holds.
+    #[must_use]
+    pub fn dated(&self, key: &NoteKey) -> Option<u64> {
+        let own = |s: &&Signature| s.name == key.name && s.hash == key.hash();
+        let signature = self.signatures.iter().find(own)?;
+        let (at, _) = signature.bytes.split_first_chunk::<8>()?;
+        (key.algorithm == COSIGNS).then(|| u64::from_be_bytes(*at))
     }
 
     /// Who signed, by their own account.

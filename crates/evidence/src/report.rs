@@ -4,7 +4,10 @@
 //! It never says that anything complies: that is for people to judge. A control without an entry
 //! has its row too. Rows are written as entries pass; memory does not grow with the export.
 
+mod controls;
 mod text;
+
+pub use controls::{Controls, MAPPING};
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,13 +16,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use text::{csv_row, fields, html_intro, html_row, html_table};
+use controls::fits;
+use text::{csv_row, html_intro, html_row, html_table};
 
 use crate::archive::ArchiveError;
 use crate::verify::{Verdict, each};
 
-const CONTROLS: &str = include_str!("report/controls.csv");
-const EXAMPLES: usize = 3;
 /// Most people of a report; further ones are counted together.
 const PEOPLE_MAX: usize = 10_000;
 /// Most rows of a table in the HTML; the CSV has all.
@@ -73,16 +75,6 @@ pub enum ReportError {
     Io(#[from] io::Error),
 }
 
-/// One control and what the export has toward it.
-struct Control {
-    framework: String,
-    control: String,
-    title: String,
-    kinds: Vec<String>,
-    count: u64,
-    examples: Vec<u64>,
-}
-
 #[derive(Default)]
 struct Person {
     name: String,
@@ -103,7 +95,7 @@ struct Table {
 /// Writes the report on `export` into the folder `out`, which is made. `verdict` must be good.
 pub fn write(export: &Path, verdict: &Verdict, out: &Path) -> Result<(), ReportError> {
     std::fs::create_dir_all(out)?;
-    let mut controls = controls();
+    let mut controls = Controls::own();
     let mut people: BTreeMap<String, Person> = BTreeMap::new();
     let mut tables = Vec::new();
     for (file, title, kinds) in TABLES {
@@ -113,14 +105,7 @@ pub fn write(export: &Path, verdict: &Verdict, out: &Path) -> Result<(), ReportE
     let mut failed = None;
     each(export, |entry, opened| {
         let kind = entry["act"].as_str().unwrap_or_default();
-        for control in &mut controls {
-            if control.kinds.iter().any(|wanted| fits(wanted, kind)) {
-                control.count += 1;
-                if control.examples.len() < EXAMPLES {
-                    control.examples.extend(entry["seq"].as_u64());
-                }
-            }
-        }
+        controls.see(entry);
         person(&mut people, entry, opened);
         let row = cells(entry, opened);
         for table in &mut tables {
@@ -169,32 +154,6 @@ impl Table {
     }
 }
 
-fn controls() -> Vec<Control> {
-    CONTROLS
-        .lines()
-        .skip(1)
-        .map(|line| {
-            let fields = fields(line);
-            let field = |at: usize| fields.get(at).cloned().unwrap_or_default();
-            Control {
-                framework: field(0),
-                control: field(1),
-                title: field(2),
-                kinds: field(3).split(' ').map(str::to_owned).collect(),
-                count: 0,
-                examples: Vec::new(),
-            }
-        })
-        .collect()
-}
-
-fn fits(wanted: &str, kind: &str) -> bool {
-    match wanted.strip_suffix('*') {
-        Some(start) => kind.starts_with(start),
-        None => kind == wanted,
-    }
-}
-
 fn person(people: &mut BTreeMap<String, Person>, entry: &Value, opened: &[(String, String)]) {
     let id = entry
         .pointer("/who/id")
@@ -239,20 +198,19 @@ fn cells(entry: &Value, opened: &[(String, String)]) -> Vec<String> {
 fn finish(
     out: &Path,
     verdict: &Verdict,
-    controls: &[Control],
+    controls: &Controls,
     people: &BTreeMap<String, Person>,
     tables: Vec<Table>,
 ) -> Result<(), ReportError> {
-    const CONTROL_HEAD: &str = "framework,control,title,evidence toward it,entries,for example";
     const PEOPLE_HEAD: &str = "who,name,entries,refused or failed,last seen";
-    let rows: Vec<Vec<String>> = controls.iter().map(|c| c.row(verdict.hidden)).collect();
+    let rows = controls.rows(verdict.hidden);
     let mut body = html_intro(verdict);
     section(
         out,
         &mut body,
         "controls.csv",
         "Evidence toward controls",
-        CONTROL_HEAD,
+        controls::HEAD,
         &rows,
     )?;
     let rows: Vec<Vec<String>> = people
@@ -286,25 +244,6 @@ fn finish(
     Ok(())
 }
 
-impl Control {
-    fn row(&self, hidden: u64) -> Vec<String> {
-        let words = match (self.count, hidden) {
-            (0, 0) => "missing: no such entry in this range",
-            (0, _) => "missing: no such entry is shown; others are hidden",
-            _ => "yes",
-        };
-        let examples: Vec<String> = self.examples.iter().map(u64::to_string).collect();
-        vec![
-            self.framework.clone(),
-            self.control.clone(),
-            self.title.clone(),
-            words.to_owned(),
-            self.count.to_string(),
-            examples.join(" "),
-        ]
-    }
-}
-
 fn section(
     out: &Path,
     body: &mut String,
@@ -330,30 +269,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mapping_is_whole_and_names_each_control_once() {
-        let controls = controls();
-        assert!(controls.len() > 40);
-        let mut names: Vec<String> = controls
-            .iter()
-            .map(|c| format!("{} {}", c.framework, c.control))
-            .collect();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), controls.len());
-        for family in ["AU-", "AC-", "CM-", "IA-", "MA-", "MP-", "SI-", "SR-"] {
-            assert!(
-                controls.iter().any(|c| c.control.starts_with(family)),
-                "{family}"
-            );
-        }
-        assert!(
-            controls
-                .iter()
-                .all(|c| c.kinds.iter().all(|kind| !kind.is_empty()))
-        );
-    }
-
-    #[test]
     fn cells_are_no_formulas_and_no_markup() {
         let row = ["=1+1".to_owned(), "a\"b,c".to_owned(), "plain".to_owned()];
         assert_eq!(csv_row(&row), "\"'=1+1\",\"a\"\"b,c\",plain");
@@ -361,12 +276,5 @@ mod tests {
             html_row(&["<b>&".to_owned()]),
             "<tr><td>&lt;b&gt;&amp;</td></tr>\n"
         );
-    }
-
-    #[test]
-    fn what_is_missing_has_its_row_too() {
-        let control = controls().remove(0);
-        assert!(control.row(0)[3].starts_with("missing"));
-        assert!(control.row(5)[3].contains("hidden"));
     }
 }

@@ -4,9 +4,11 @@
 //! bounded. Says what is wrong and where; nothing is mended or believed by halves.
 //! Source: docs/audit.md, "What is checked".
 
+mod beside;
 mod entries;
 mod hold;
 
+pub use beside::{Beside, Wrong};
 pub use entries::each;
 pub use hold::anchors_of;
 
@@ -81,6 +83,8 @@ pub struct Verdict {
     pub continues: Option<u64>,
     /// Witnesses whose signature is there.
     pub witnesses: Vec<String>,
+    /// What was found to hold beside the log.
+    pub notes: Vec<String>,
     /// What is wrong, at most 100 findings.
     pub findings: Vec<Finding>,
 }
@@ -201,7 +205,7 @@ fn check(open: &mut Open, path: &Path, anchors: &Anchors) -> Result<(), Refused>
     digests(open, &manifest)?;
     let note = open.read("checkpoint", SMALL)?;
     minisig(open, "checkpoint", &note)?;
-    hold::witnesses(open, &note, anchors)?;
+    hold::witnesses(open, &note, &checkpoint, anchors)?;
     let at = hold::previous_size(open, &key, &checkpoint, anchors)?;
     let root_then = entries::check(open, path, &manifest, &checkpoint, at)?;
     hold::previous(open, &checkpoint, anchors, root_then)

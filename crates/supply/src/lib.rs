@@ -11,6 +11,7 @@ mod candidate;
 pub mod generation;
 mod images;
 mod import;
+mod inventory;
 mod labels;
 mod leases;
 mod name;
@@ -32,6 +33,7 @@ pub use generation::GenerationId;
 pub use images::{
     ImageRow, LayerRow, default_image, images, newest_import_ms, remove, resolve, unpacked,
 };
+pub use inventory::served as inventory;
 pub use import::{ImportError, Imported, Unpack, import_image};
 pub use labels::{COMMON_LABELS, NoImage, Pending, Served, resolve_labels, served_labels};
 pub use leases::{Lease, Leases};

@@ -2,11 +2,14 @@
 
 pub(crate) mod audit;
 pub(crate) mod bundles;
+pub(crate) mod chains;
+pub(crate) mod inventory;
 pub(crate) mod people;
 pub(crate) mod pool;
 pub(crate) mod repos;
 pub(crate) mod runs;
 pub(crate) mod update;
+pub(crate) mod witnesses;
 
 use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::http::StatusCode;

@@ -17,6 +17,10 @@ pub struct WebConfig {
     /// Folders below which bundles may be read for somebody at the web listener, so that the API
     /// tells nothing about other files. The control socket may name any place.
     pub media: Vec<PathBuf>,
+    /// Witnesses of the audit log whose cosignatures are taken.
+    pub witnesses: Vec<evidence::note::NoteKey>,
+    /// What this program is made of, and its settings: for exports.
+    pub inventory: Inventory,
     /// Whether anybody may have what the active generation serves, without an account.
     pub open_supply: bool,
     /// The certificate, as PEM, of the authority that vouches for this server; none when it
@@ -24,6 +28,15 @@ pub struct WebConfig {
     pub authority: Option<String>,
     /// Upper bounds on what comes in.
     pub limits: WebLimits,
+}
+
+/// What an appliance says of itself in an export.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// The crates that the program was built from.
+    pub program: Vec<evidence::sbom::Component>,
+    /// The settings in force; without secrets, of which the settings have none.
+    pub settings: serde_json::Value,
 }
 
 /// Upper bounds on what comes in.
@@ -48,6 +61,8 @@ impl Default for WebConfig {
             session_length: Duration::from_secs(12 * 3600),
             labels: BTreeMap::new(),
             media: ["/media", "/mnt", "/run/media"].map(PathBuf::from).to_vec(),
+            witnesses: Vec::new(),
+            inventory: Inventory::default(),
             open_supply: false,
             authority: None,
             limits: WebLimits::default(),

@@ -37,7 +37,7 @@ mod view;
 mod words;
 
 pub use api::update::{NoteError, UpdateEvent, UpdateStage, Which};
-pub use config::{WebConfig, WebLimits};
+pub use config::{Inventory, WebConfig, WebLimits};
 pub use facilities::{Check, Facilities, Fact, NoFacilities, ProgramFacts, Slot, SlotState};
 pub use push::{RecordError, Recovered, recover};
 pub use registry::{JobDoor, Seat, Serving};

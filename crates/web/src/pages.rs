@@ -3,6 +3,7 @@
 pub(crate) mod account;
 mod bundle_about;
 mod bundle_changes;
+pub(crate) mod bundle_custody;
 pub(crate) mod bundle_import;
 pub(crate) mod bundle_look;
 mod bundle_media;

@@ -138,6 +138,7 @@ routes! {
     post "/bundles/have" Page SlipExport Instance pages::bundle_upkeep::have;
     post "/bundles/need" Page SlipExport Instance pages::bundle_upkeep::need;
     get "/bundles/{id}" Page BundleRead Instance pages::bundle_one::page;
+    get "/bundles/{id}/custody" Page BundleRead Instance pages::bundle_custody::page;
     get "/keys" Page BundleRead Instance pages::keys::page;
 
     get "/{owner}/{repo}" Page RepoRead Repo pages::code::home;
@@ -232,10 +233,14 @@ routes! {
     post "/api/v1/bundles/need" Api SlipExport Instance api::bundles::need;
     get "/api/v1/bundles/trust" Api BundleRead Instance api::bundles::trust;
     put "/api/v1/bundles/trust" Api TrustPin Instance api::bundles::pin;
+    get "/api/v1/bundles/{seq}/custody" Api BundleRead Instance api::chains::custody;
+    get "/api/v1/inventory/sbom" Api ServerStatus Instance api::inventory::sbom;
     get "/api/v1/catalogue" Api CatalogueRead Instance api::bundles::catalogue;
     get "/api/v1/audit" Api AuditRead Instance api::audit::list;
     get "/api/v1/audit/checkpoint" Api AuditRead Instance api::audit::checkpoint;
     get "/api/v1/audit/entries/{id}" Api AuditRead Instance api::audit::entry;
+    get "/api/v1/audit/status" Api AuditRead Instance api::witnesses::status;
+    post "/api/v1/audit/cosigs" Api AuditCosign Instance api::witnesses::cosign;
     get "/api/v1/audit/export" Api AuditRead Instance api::audit::export;
 
     get "/api/v1/update" Api ServerStatus Instance api::update::show;

@@ -77,6 +77,7 @@ const TABLE: &str = "
     catalogue.read          -++++++ ---+++ + -- +
     registry.pull           -++++++ +++--+ + ++ +
     audit.read              ------+ ------ + -- +
+    audit.cosign            ------+ ------ + -- +
     server.status           ------+ ------ + -- +
     server.check            ------- ------ - -- +
     server.drain            ------- ------ - -- +

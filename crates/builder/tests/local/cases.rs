@@ -354,6 +354,7 @@ fn a_delta_leaves_out_what_the_appliance_has_and_brings_again_what_is_damaged() 
         manifest: None,
         pins: Vec::new(),
         keys: vec!["doc:old.md".to_owned()],
+        log: None,
         blobs: all.iter().map(|blob| blob.d.hex()).collect(),
     };
     let have = (have, Digest::of(b"slip"));

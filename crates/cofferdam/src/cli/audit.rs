@@ -40,6 +40,26 @@ pub(crate) enum AuditVerb {
     /// Check an export, on any machine: exits 0 when all holds, 1 when not, 2 when it is unreadable
     #[command(after_help = "Example:\n  cofferdam audit verify q3.cfa --previous q2.cfa")]
     Verify(Verify),
+    /// Say how much is sealed, and how much of it witnesses have seen
+    Status,
+    /// Make the key pair of a witness: NAME.pub to give away, NAME.key to keep
+    #[command(after_help = "Example:\n  cofferdam audit witness-key auditor")]
+    WitnessKey {
+        /// Path without ending; its last part names the witness
+        name: PathBuf,
+    },
+    /// Outside: sign what a have slip says of a log, if it only grew since the last time
+    #[command(
+        after_help = "Example:\n  cofferdam audit witness --key auditor --log log.key have.slip -o \
+        have.cosig"
+    )]
+    Witness(Witness),
+    /// Take a witness's cosignature in
+    #[command(after_help = "Example:\n  cofferdam audit cosign /media/usb/have.cosig")]
+    Cosign {
+        /// The file that `audit witness` wrote
+        file: PathBuf,
+    },
     /// Verify an export and write a report on it: HTML to read, CSV to go on with
     #[command(after_help = "Example:\n  cofferdam audit report q3.cfa -o q3/")]
     Report {
@@ -49,6 +69,24 @@ pub(crate) enum AuditVerb {
         #[arg(long, short)]
         output: PathBuf,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Witness {
+    /// The have slip of the appliance
+    pub(crate) slip: PathBuf,
+    /// The witness's key: the path that witness-key was given, or its .key file
+    #[arg(long)]
+    pub(crate) key: PathBuf,
+    /// The log's key, as the appliance's paper has it, or a file with it: needed the first time
+    #[arg(long, value_parser = key)]
+    pub(crate) log: Option<NoteKey>,
+    /// Where the witness remembers what it has signed of each log
+    #[arg(long, default_value = "witness.json")]
+    pub(crate) state: PathBuf,
+    /// The cosignature to write
+    #[arg(long, short)]
+    pub(crate) output: PathBuf,
 }
 
 /// Which entries.

@@ -57,6 +57,15 @@ pub(crate) enum Carried {
     },
     /// List what was imported, newest first
     History,
+    /// Show who built a bundle, who brought it and let it in, and what used it
+    #[command(after_help = "Example:\n  cofferdam bundle custody 42")]
+    Custody {
+        /// Its number
+        seq: u64,
+        /// Its channel, where several have that number
+        #[arg(long)]
+        channel: Option<String>,
+    },
     /// Remove what no kept generation, image, job or unfinished import needs
     #[command(
         after_help = "Examples:\n  cofferdam bundle gc --dry-run\n  cofferdam bundle gc --abandon   \

@@ -1,12 +1,15 @@
 //! `cofferdam audit`: lines as they come, searches, exports, and their verification.
 
+mod beside;
+mod witness;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
-use evidence::verify::{Anchors, Verdict, anchors_of, verify};
+use evidence::verify::{Anchors, Verdict, anchors_of};
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -35,6 +38,14 @@ pub(super) fn run(global: &Global, args: Audit) -> anyhow::Result<ExitCode> {
         Some(AuditVerb::Export(args)) => ask(global, async |client| {
             export(client, &args, global.json).await
         }),
+        Some(AuditVerb::Status) => ask(global, async |client| {
+            witness::status(client, global.json).await
+        }),
+        Some(AuditVerb::Cosign { file }) => ask(global, async |client| {
+            witness::cosign(client, &file, global.json).await
+        }),
+        Some(AuditVerb::WitnessKey { name }) => witness::keygen(&name, global.json),
+        Some(AuditVerb::Witness(args)) => witness::witness(&args, global.json),
         Some(AuditVerb::Verify(args)) => {
             let verdict = judge(&args)?;
             told(&args.file, &verdict, global.json);
@@ -171,7 +182,7 @@ async fn export(client: &Client, args: &Export, as_json: bool) -> anyhow::Result
     file.sync_all()
         .with_context(|| format!("cannot sync {}", out.display()))?;
     bar.set_message("verifying");
-    let verdict = verify(out, &Anchors::default())?;
+    let verdict = beside::judge(out, &Anchors::default())?;
     bar.finish_and_clear();
     if !verdict.good {
         bail!(
@@ -206,7 +217,7 @@ fn judge(args: &Verify) -> anyhow::Result<Verdict> {
         previous,
         witnesses: args.witnesses.clone(),
     };
-    verify(&args.file, &anchors).with_context(|| format!("cannot verify {}", args.file.display()))
+    beside::judge(&args.file, &anchors)
 }
 
 fn told(path: &Path, verdict: &Verdict, as_json: bool) {
@@ -239,6 +250,7 @@ fn told(path: &Path, verdict: &Verdict, as_json: bool) {
     for witness in &verdict.witnesses {
         output::line(&format!("witnessed by {witness}"));
     }
+    verdict.notes.iter().for_each(|note| output::line(note));
     output::line(&format!("signed by {}", verdict.key));
     if !verdict.key_given {
         output::line("compare this key with the appliance's paper, or give it with --key");

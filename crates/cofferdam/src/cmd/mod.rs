@@ -8,6 +8,7 @@ mod image;
 mod init;
 mod launcher;
 mod runs;
+mod sbom;
 mod serve;
 mod tls;
 mod try_run;
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Doctor => checks::doctor(&global),
         Verb::Inspect => checks::inspect(&global),
         Verb::Fsck => checks::fsck(&global),
+        Verb::Sbom { output, program } => sbom::run(&global, output.as_deref(), program),
         Verb::Update(verb) => update::run(&global, verb),
         Verb::Completions { shell } => {
             clap_complete::generate(

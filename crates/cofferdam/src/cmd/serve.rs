@@ -14,7 +14,7 @@ use runner::receipt::RunnerIdentity;
 use sandbox::{Launcher, LauncherConfig, StartError};
 use store::StoreOptions;
 use tokio::signal::unix::{SignalKind, signal};
-use web::{App, AppParts, JobDoor, ProgramFacts, WebConfig, WebLimits};
+use web::{App, AppParts, JobDoor, ProgramFacts, Inventory, WebConfig, WebLimits};
 
 use crate::cli::{Global, Serve};
 use crate::config::Config;
@@ -281,6 +281,11 @@ fn web_config(site: &Site, public_url: &str) -> WebConfig {
         session_length: Duration::from_secs(web.session_hours * 3600),
         labels: site.config.labels.clone(),
         media: site.config.bundles.media.clone(),
+        witnesses: site.config.audit.keys(),
+        inventory: Inventory {
+            program: evidence::sbom::of_cargo_lock(program::LOCK, "cofferdam"),
+            settings: serde_json::to_value(&site.config).unwrap_or_default(),
+        },
         open_supply: web.open_supply,
         authority: None,
         limits: WebLimits {

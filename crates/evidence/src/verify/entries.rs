@@ -12,8 +12,12 @@ use super::{Open, Refused};
 use crate::archive::{self, Place};
 use crate::checkpoint::Checkpoint;
 use crate::manifest::{self, Around, Manifest};
+use crate::report::{Controls, MAPPING};
 use crate::tree::{Frontier, Hash, Nodes, leaf_hash};
 
+/// The table of controls in an export, and the mapping that it was made by.
+const CONTROLS: &str = "controls/controls.csv";
+const MAPPING_NAME: &str = "controls/mapping.csv";
 /// Largest file of entries or openings: what an exporter fills, and one line more.
 const EVENTS_MAX_BYTES: u64 = 16 << 20;
 
@@ -146,6 +150,7 @@ fn bodies(open: &mut Open, walk: &mut Walk, manifest: &Manifest) -> Result<(), R
         .cloned()
         .collect();
     let mut bounds = Bounds::default();
+    let mut controls = carried_mapping(open)?;
     for name in names {
         let bytes = open.read(&name, EVENTS_MAX_BYTES)?;
         let start = open.places.get(&name).map_or(0, |place| place.offset);
@@ -159,6 +164,9 @@ fn bodies(open: &mut Open, walk: &mut Walk, manifest: &Manifest) -> Result<(), R
             let line = &line[..line.len() - 1];
             let (seq, value) = body(open, walk, &name, offset, line)?;
             bounds.see(seq, &value, manifest);
+            if let Some(controls) = &mut controls {
+                controls.see(&value);
+            }
             shown.insert(seq, value);
             open.verdict.shown += 1;
             offset += line.len() as u64 + 1;
@@ -173,10 +181,29 @@ fn bodies(open: &mut Open, walk: &mut Walk, manifest: &Manifest) -> Result<(), R
         );
         open.find("MANIFEST.json", words);
     }
+    if let Some(controls) = controls {
+        let csv = controls.csv(open.verdict.hidden);
+        if open.read(CONTROLS, manifest::MANIFEST_MAX_BYTES)? != csv.as_bytes() {
+            open.find(CONTROLS, "is not what the entries and the mapping beside it give");
+        }
+    }
     if let Some(what) = bounds.missing(manifest) {
         open.find("MANIFEST.json", what);
     }
     Ok(())
+}
+
+/// The mapping that the table of controls in the export was made by; none in one without a table.
+fn carried_mapping(open: &mut Open) -> Result<Option<Controls>, Refused> {
+    if !open.places.contains_key(CONTROLS) && !open.places.contains_key(MAPPING_NAME) {
+        return Ok(None);
+    }
+    let mapping = open.text(MAPPING_NAME)?;
+    if mapping != MAPPING {
+        let words = "its table of controls was made by another mapping than this program's";
+        open.verdict.notes.push(words.to_owned());
+    }
+    Ok(Some(Controls::of(&mapping)))
 }
 
 /// One body: it stands in order, and its hash is the leaf's.

@@ -10,40 +10,61 @@ use crate::checkpoint::Checkpoint;
 use crate::manifest::{self, Growth};
 use crate::note::{Note, NoteKey};
 use crate::tree::{self, Hash};
+use crate::witness;
 
-/// Each witness who was named must have signed the checkpoint.
-pub(super) fn witnesses(open: &mut Open, note: &[u8], anchors: &Anchors) -> Result<(), Refused> {
-    let mut notes = vec![note.to_vec()];
+/// Each witness who was named must have signed the checkpoint, or one that this one goes on from.
+pub(super) fn witnesses(
+    open: &mut Open,
+    note: &[u8],
+    checkpoint: &Checkpoint,
+    anchors: &Anchors,
+) -> Result<(), Refused> {
+    let mut notes = vec![("checkpoint".to_owned(), note.to_vec())];
     let names: Vec<String> = open
         .places
         .keys()
         .filter(|n| n.starts_with("cosigs/"))
         .cloned()
         .collect();
-    for name in names.iter().take(64) {
-        notes.push(open.read(name, SMALL)?);
+    for name in names.into_iter().take(64) {
+        let bytes = open.read(&name, SMALL)?;
+        notes.push((name, bytes));
     }
+    let growth: Vec<Growth> = open.json("consistency.proof", 1 << 20)?;
     for witness in &anchors.witnesses {
-        let signed = notes.iter().any(|bytes| {
-            let read = Note::read(bytes);
-            let text = read
-                .as_ref()
-                .ok()
-                .and_then(|note| note.verified(witness).ok());
-            // What a witness signed must be this very checkpoint.
-            text.is_some_and(|text| note.starts_with(text.as_bytes()))
-        });
-        if signed {
-            open.verdict.witnesses.push(witness.name().to_owned());
+        let mut seen = None;
+        for (name, bytes) in &notes {
+            let Ok(read) = Note::read(bytes) else { continue };
+            let Ok(text) = read.verified(witness) else {
+                continue;
+            };
+            match saw(text, checkpoint, &growth) {
+                Ok(size) => seen = seen.max(Some((size, read.dated(witness)))),
+                Err(what) => open.find(name, format!("the witness {}: {what}", witness.name())),
+            }
+        }
+        let name = witness.name();
+        if let Some((size, at)) = seen {
+            open.verdict.witnesses.push(name.to_owned());
+            let at = at.map_or(String::new(), |at| format!(" at {at} (seconds since 1970)"));
+            let words = format!("{name} saw the first {size} of {} entries{at}", checkpoint.size);
+            open.verdict.notes.push(words);
         } else {
-            let what = format!(
-                "no signature by the witness {} on this checkpoint",
-                witness.name()
-            );
+            let what = format!("no signature by the witness {name} on this checkpoint");
             open.find("checkpoint", what);
         }
     }
     Ok(())
+}
+
+/// How many entries a witness saw who signed `text`.
+fn saw(text: &str, checkpoint: &Checkpoint, growth: &[Growth]) -> Result<u64, String> {
+    let seen = Checkpoint::parse(text).map_err(|error| error.to_string())?;
+    if seen.origin != checkpoint.origin {
+        return Err(format!("signed a checkpoint of the log {}", seen.origin));
+    }
+    witness::grew(checkpoint, seen.size, &seen.root, growth).map_err(|error| error.to_string())?;
+    Ok(seen.size)
 }
 
 /// The size at which the root is wanted, to compare it with the earlier export's.

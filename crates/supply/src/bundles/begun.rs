@@ -14,7 +14,7 @@ use super::intake::Begun;
 use super::progress::{Phase, Progress, Snapshot, told};
 use super::take::Take;
 use super::walk::{self, Damage};
-use super::{BundleError, Found, commit};
+use super::{BundleError, Found, commit, medium};
 use crate::sql::{bundles as sql, keeping};
 use crate::{GenerationId, import};
 
@@ -148,7 +148,9 @@ impl Begun {
             let signers: Vec<&str> = verified.signers.iter().map(|s| s.name.as_str()).collect();
             let entry = commit::about(kind, verified)
                 .detail("signers", signers.join(", "))
+                .detail("lock", verified.manifest.lock_sha256.to_string())
                 .detail("missing_bytes", missing_bytes);
+            let entry = medium::told(entry, &self.sealed, &verified.manifest);
             intake.auditor.append(tx, &self.who, entry)?;
             Ok((bundle, brought_by))
         })

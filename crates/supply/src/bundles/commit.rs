@@ -7,6 +7,7 @@ use bundle::{Item, Verified};
 use store::Tx;
 use vocab::unix_ms;
 
+use super::diff::between;
 use super::floors::{self, Floor};
 use super::intake::Intake;
 use super::{BundleError, gc, trust};
@@ -69,10 +70,14 @@ pub(super) fn commit(
             let entry = about(Kind::BundleApproved, verified).detail("brought_by", by);
             intake.auditor.append(tx, who, entry)?;
         }
+        let diff = between(&before, &manifest.items);
         let mut entry = about(Kind::BundleCommitted, verified)
             .detail("generation", id.0)
             .detail("manifest", verified.digest.to_string())
             .detail("items", manifest.items.len())
+            .detail("added", diff.added.len())
+            .detail("moved", diff.moved.len())
+            .detail("retired", diff.retired.len())
             .detail("comment", verified.comment.as_str());
         if !verified.override_by.is_empty() {
             entry = entry.detail("overridden", true);

@@ -194,6 +194,11 @@ pub(crate) fn needed(db: &Db, store: &Store) -> Result<Needed, StoreError> {
 
 /// The manifest of a bundle that was written down here.
 pub(super) fn read_manifest(store: &Store, digest: &Digest) -> Result<Manifest, String> {
+    Manifest::parse(&manifest_bytes(store, digest)?).map_err(|e| e.to_string())
+}
+
+/// The same, as it was signed.
+pub(super) fn manifest_bytes(store: &Store, digest: &Digest) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     let mut file = store.blobs().read(digest).map_err(|e| e.to_string())?;
@@ -201,7 +206,7 @@ pub(super) fn read_manifest(store: &Store, digest: &Digest) -> Result<Manifest, 
     if Digest::of(&bytes) != *digest {
         return Err("it is damaged".to_owned());
     }
-    Manifest::parse(&bytes).map_err(|e| e.to_string())
+    Ok(bytes)
 }
 
 /// Lets go of generations beyond those that are kept; how many. The active one, the one that undo

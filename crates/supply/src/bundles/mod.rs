@@ -8,6 +8,7 @@
 mod begun;
 mod catalogue;
 mod commit;
+mod custody;
 mod deep;
 mod diff;
 mod error;
@@ -17,6 +18,7 @@ mod gc;
 mod history;
 mod intake;
 mod lacking;
+mod medium;
 mod progress;
 mod scrub;
 mod slips;
@@ -27,6 +29,10 @@ mod trust;
 mod walk;
 
 pub use catalogue::{Listed, catalogue};
+pub use custody::{
+    Checked, Custody, Step, What, check as check_custody, custody, files as custody_files, in_time,
+    numbered,
+};
 pub use deep::deep;
 pub use diff::{Changed, Diff, Move, Touched, WorkflowUse, diff};
 pub use error::BundleError;

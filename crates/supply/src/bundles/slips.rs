@@ -10,7 +10,8 @@ use std::path::Path;
 use audit::{Entry, Kind, Who};
 use bundle::Item;
 use bundle::sign::{self, PublicKey, SecretKey};
-use bundle::slip::{self, Have, Need, SLIP_MAX_BYTES, Slip, Wanted};
+use bundle::slip::{self, Have, LogState, Need, SLIP_MAX_BYTES, Slip, Wanted};
+use evidence::witness::Growing;
 use serde::Serialize;
 use store::sync_dir;
 use vocab::Digest;
@@ -69,6 +70,11 @@ impl SlipKey {
     }
 }
 
+/// How many entries a checkpoint is about.
+fn size(note: &str) -> Option<u64> {
+    note.lines().nth(1)?.parse().ok()
+}
+
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mut file = fs::OpenOptions::new()
         .write(true)
@@ -81,8 +87,9 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 }
 
 impl Intake {
-    /// What this appliance has, for a delta.
-    pub fn have(&self, who: &Who) -> Result<Written, BundleError> {
+    /// What this appliance has, for a delta; with the state of its audit log, for a witness.
+    pub fn have(&self, who: &Who, log: Option<Growing>) -> Result<Written, BundleError> {
+        let log_size = log.as_ref().and_then(|log| size(&log.note));
         let (active, items, root) = self.store.read(|db| {
             let items = match generation::active(db)? {
                 Some(active) => sql::items(db, active)?,
@@ -111,10 +118,15 @@ impl Intake {
             manifest: active.map(|b| b.manifest),
             pins,
             keys: items.iter().map(Item::key).collect(),
+            log: log.map(|log| LogState {
+                note: log.note,
+                growth: log.growth.into_iter().map(|g| (g.from, g.hashes)).collect(),
+            }),
             blobs: here,
         };
         let entries = have.blobs.len();
-        self.write_slip(&mut have, who, entries, |have| {
+        let about = (entries, log_size);
+        self.write_slip(&mut have, who, about, |have| {
             // What is left out is only carried again.
             let kept = have.blobs.len() / 2;
             have.blobs.truncate(kept);
@@ -155,7 +167,7 @@ impl Intake {
                 Ok::<_, BundleError>(())
             })?;
         }
-        self.write_slip(&mut need, who, entries, |need| {
+        self.write_slip(&mut need, who, (entries, None), |need| {
             let kept = need.wants.len() / 2;
             need.wants.truncate(kept);
             kept > 0
@@ -167,7 +179,7 @@ impl Intake {
         &self,
         slip: &mut S,
         who: &Who,
-        entries: usize,
+        (entries, log_size): (usize, Option<u64>),
         shorten: impl Fn(&mut S) -> bool,
     ) -> Result<Written, BundleError> {
         let text = loop {
@@ -186,10 +198,13 @@ impl Intake {
         // It must be readable by its own rules before anybody carries it.
         let (_, sha256) = slip::open::<S>(text.as_bytes(), Some(&self.key.public))?;
         self.store.write(|tx| {
-            let entry = Entry::success(Kind::SlipExported)
+            let mut entry = Entry::success(Kind::SlipExported)
                 .object("slip", format!("slip:{}", sha256.hex()), S::WHAT)
                 .detail("entries", entries)
                 .detail("size_bytes", text.len());
+            if let Some(size) = log_size {
+                entry = entry.detail("log_size", size);
+            }
             self.auditor.append(tx, who, entry)?;
             Ok::<_, BundleError>(())
         })?;

@@ -77,6 +77,22 @@ pub(crate) fn roots(db: &Db) -> Result<Vec<(String, i64)>, StoreError> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// A root statement: its number, its body, file name and text of each signature.
+pub(crate) type RootFiles = (u64, String, Vec<(String, String)>);
+
+/// Root statements up to a number.
+pub(crate) fn root_chain(db: &Db, upto: u64) -> Result<Vec<RootFiles>, StoreError> {
+    let mut found = db.prepare(
+        "SELECT number, body, signatures FROM root_statement WHERE number <= ?1 ORDER BY number",
+    )?;
+    let rows = found.query_map([number(upto)], |row| {
+        let signatures: String = row.get(2)?;
+        let signatures = serde_json::from_str(&signatures).map_err(|e| bad(2, e))?;
+        Ok((whole(row.get(0)?), row.get(1)?, signatures))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// The floor of each `product/channel`, with the bundle that set it.
 pub(crate) fn floors(db: &Db) -> Result<BTreeMap<String, Floor>, StoreError> {
     let mut found = db.prepare(
@@ -232,6 +248,22 @@ pub(crate) fn bundle_row_of(db: &Db, id: i64) -> Result<Option<BundleRow>, Store
         .prepare_cached(&sql)?
         .query_row([id], bundle_row)
         .optional()?)
+}
+
+/// Bundles of that number, the one that was seen last first.
+pub(crate) fn bundles_numbered(db: &Db, seq: u64) -> Result<Vec<BundleRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM bundle b WHERE b.seq = ?1 ORDER BY b.id DESC");
+    let mut found = db.prepare(&sql)?;
+    let rows = found.query_map([number(seq)], bundle_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Every bundle that was verified here, in the order in which they were seen.
+pub(crate) fn all_bundles(db: &Db) -> Result<Vec<BundleRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM bundle b ORDER BY b.id");
+    let mut found = db.prepare(&sql)?;
+    let rows = found.query_map([], bundle_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Bundles whose import began and did not end, newest first.

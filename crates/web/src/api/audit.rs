@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use store::{Db, StoreError};
 use vocab::{JobId, UserName, from_unix_ms};
 
+use super::chains::Chains;
+use super::inventory;
 use crate::fault::Fault;
 use crate::guard::Ctx;
 use crate::state::App;
@@ -57,6 +59,7 @@ impl Which {
             actor: tagged(db, self.actor)?,
             kind: self.kind,
             object: self.object,
+            generation: None,
             before: self.before.map(Seq),
             after: self.after.map(Seq),
         })
@@ -72,6 +75,7 @@ impl Which {
             kind: self.kind,
             object: self.object,
             with_names: self.names == Some(1),
+            proved: Vec::new(),
             earlier: earlier
                 .take(64)
                 .map(|size| {
@@ -98,7 +102,7 @@ pub(crate) async fn list(ctx: Ctx, Query(which): Query<Which>) -> Result<Json<Va
     Ok(Json(json!({ "entries": entries })))
 }
 
-fn no_seal(app: &App) -> Fault {
+pub(super) fn no_seal(app: &App) -> Fault {
     let why = app.auditor.refusing().unwrap_or("it is not sealed here");
     Fault::conflict(format!("the audit log cannot be proved: {why}")).todo("run `cofferdam fsck`")
 }
@@ -157,7 +161,8 @@ pub(crate) async fn export(ctx: Ctx, Query(which): Query<Which>) -> Result<Respo
     tokio::task::spawn_blocking(move || {
         let begin = || -> Result<_, Fault> {
             let seal = app.seal.as_ref().ok_or_else(|| no_seal(&app))?;
-            let wanted = app.store.read(|db| which.wanted(db))?;
+            let mut wanted = app.store.read(|db| which.wanted(db))?;
+            let chains = Chains::look(&app, &mut wanted)?;
             let export = Export::begin(&app.store, seal, wanted.clone()).map_err(fault)?;
             let (first, end) = export.range();
             let entry = Entry::success(Kind::AuditExport)
@@ -167,17 +172,24 @@ pub(crate) async fn export(ctx: Ctx, Query(which): Query<Which>) -> Result<Respo
                 .detail("names", wanted.with_names);
             app.store
                 .write::<_, Noted>(|tx| Ok(app.auditor.append(tx, &who, entry).map(drop)?))?;
-            Ok((export, wanted))
+            let mut beside = chains.files(&app, &export)?;
+            if whole(&wanted) {
+                beside.extend(inventory::files(&app, wanted.with_names)?);
+            }
+            Ok((export, wanted, beside))
         };
-        let (export, wanted) = match begin() {
+        let (export, wanted, beside) = match begin() {
             Ok(begun) => begun,
             Err(error) => return drop(begun.send(Err(error))),
         };
         if begun.send(Ok(export.entries())).is_err() {
             return;
         }
-        let receipts = Receipts::new(&app, &wanted);
-        let written = export.write(&mut writer, app.clock.now(), receipts, &mut |_| {});
+        let extras = beside
+            .into_iter()
+            .map(Ok)
+            .chain(Receipts::new(&app, &wanted));
+        let written = export.write(&mut writer, app.clock.now(), extras, &mut |_| {});
         if let Err(error) = written.map(drop) {
             // Its end is missing, which whoever checks it sees.
             tracing::warn!(%error, "an export ended early");
@@ -208,7 +220,9 @@ fn fault(error: ExportError) -> Fault {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Noted {
+pub(super) enum Noted {
+    #[error(transparent)]
+    Seal(audit::SealError),
     #[error(transparent)]
     Append(#[from] audit::AppendError),
     #[error(transparent)]
@@ -225,6 +239,11 @@ impl From<Noted> for Fault {
     }
 }
 
+/// Whether an export of this hides nothing: what a filter hides is not told beside the log either.
+pub(super) fn whole(wanted: &Wanted) -> bool {
+    wanted.kind.is_none() && wanted.actor.is_none() && wanted.object.is_none()
+}
+
 /// The receipts of the jobs that ended in the range, newest first, a page at a time.
 struct Receipts<'a> {
     app: &'a App,
@@ -236,8 +255,6 @@ struct Receipts<'a> {
 
 impl<'a> Receipts<'a> {
     fn new(app: &'a App, wanted: &Wanted) -> Self {
-        // What a filter hides is not told beside the log either.
-        let whole = wanted.kind.is_none() && wanted.actor.is_none() && wanted.object.is_none();
         Self {
             app,
             filter: Filter {
@@ -249,7 +266,7 @@ impl<'a> Receipts<'a> {
                 ..Filter::default()
             },
             page: Vec::new(),
-            left: if whole { RECEIPTS_MAX } else { 0 },
+            left: if whole(wanted) { RECEIPTS_MAX } else { 0 },
             done: std::collections::BTreeSet::new(),
         }
     }

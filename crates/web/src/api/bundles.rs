@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use supply::bundles::{self, BundleError, Plan, Progress};
 use vocab::Digest;
 
-use super::bad_json;
+use super::{bad_json, witnesses};
 use crate::fault::Fault;
 use crate::guard::Ctx;
 use crate::uses;
@@ -353,10 +353,9 @@ pub(crate) async fn cancel_scrub(ctx: Ctx) -> Result<Json<Value>, Fault> {
 
 /// `POST /api/v1/bundles/have`: the slip of what is here.
 pub(crate) async fn have(ctx: Ctx) -> Result<Json<Value>, Fault> {
-    let (intake, who) = (ctx.app.intake.clone(), ctx.who.clone());
-    Ok(Json(
-        ctx.app.off(move || Ok(json!(intake.have(&who)?))).await?,
-    ))
+    let (app, who) = (ctx.app.clone(), ctx.who.clone());
+    let work = move || Ok(json!(app.intake.have(&who, witnesses::growing(&app))?));
+    Ok(Json(ctx.app.off(work).await?))
 }
 
 /// `POST /api/v1/bundles/need`: the slip of what is lacking.

@@ -28,7 +28,7 @@ const LISTED: usize = 1_000;
 
 #[derive(Deserialize)]
 pub(crate) struct Which {
-    id: String,
+    pub(super) id: String,
 }
 
 /// `GET /bundles/{id}`
@@ -64,6 +64,7 @@ pub(crate) async fn page(ctx: Ctx, Path(which): Path<Which>) -> Result<Response,
                     items: manifest.as_ref().map(items).unwrap_or_default(),
                     notes,
                     collected: manifest.is_none(),
+                    custody: format!("{}/custody", about::href(&row)),
                     told: told(db, &row)?,
                 })
             })

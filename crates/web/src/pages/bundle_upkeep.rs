@@ -12,6 +12,7 @@ use super::bundle_about::{self as about};
 use super::{bundle_changes, frame, render, see};
 use crate::api::bad_form;
 use crate::api::bundles as api;
+use crate::api::witnesses::growing;
 use crate::fault::Fault;
 use crate::guard::Ctx;
 use crate::view::Row;
@@ -137,8 +138,8 @@ pub(crate) async fn stop_scrub(ctx: Ctx) -> Result<Response, Fault> {
 
 /// `POST /bundles/have`: the slip of what is here, as a file.
 pub(crate) async fn have(ctx: Ctx) -> Result<Response, Fault> {
-    let (intake, who) = (ctx.app.intake.clone(), ctx.who.clone());
-    slip(&ctx, "have.slip", move || intake.have(&who)).await
+    let (app, who) = (ctx.app.clone(), ctx.who.clone());
+    slip(&ctx, "have.slip", move || app.intake.have(&who, growing(&app))).await
 }
 
 /// `POST /bundles/need`: the slip of what is lacking, as a file.

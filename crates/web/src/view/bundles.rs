@@ -76,6 +76,28 @@ pub(crate) struct Live {
     pub(crate) text: String,
 }
 
+#[derive(Template)]
+#[template(path = "page/custody.html")]
+pub(crate) struct Custody {
+    pub(crate) frame: Frame,
+    pub(crate) name: String,
+    pub(crate) href: String,
+    pub(crate) state: State,
+    pub(crate) content: String,
+    pub(crate) signed: Vec<Row>,
+    pub(crate) facts: Vec<Row>,
+    pub(crate) steps: Vec<CustodyStep>,
+}
+
+/// One step of a chain of custody.
+pub(crate) struct CustodyStep {
+    pub(crate) seq: i64,
+    pub(crate) state: State,
+    pub(crate) who: String,
+    pub(crate) at: String,
+    pub(crate) what: String,
+}
+
 /// Why something was not done: the code, what, and what to do.
 pub(crate) struct Refused {
     pub(crate) code: String,
@@ -212,6 +234,7 @@ pub(crate) struct Bundle {
     pub(crate) items: Vec<Fold>,
     pub(crate) notes: Option<Readme>,
     pub(crate) collected: bool,
+    pub(crate) custody: String,
     pub(crate) told: Vec<ToldLine>,
 }
 

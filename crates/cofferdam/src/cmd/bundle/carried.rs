@@ -8,7 +8,7 @@ use anyhow::Context;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{import, show, verify};
+use super::{custody, import, show, verify};
 use crate::cli::{Carried, Global};
 use crate::client::{Client, Refusal};
 use crate::output;
@@ -93,6 +93,11 @@ async fn ask(global: &Global, verb: Carried) -> anyhow::Result<ExitCode> {
         Carried::History => {
             let history = client.get("/api/v1/bundles").await?;
             shown(&history, show::history)
+        }
+        Carried::Custody { seq, channel } => {
+            let channel = channel.map_or(String::new(), |name| format!("?channel={name}"));
+            let path = format!("/api/v1/bundles/{seq}/custody{channel}");
+            shown(&client.get(&path).await?, custody::show)
         }
         Carried::Gc { dry_run, abandon } => {
             let body = json!({ "dry_run": dry_run, "abandon": abandon });

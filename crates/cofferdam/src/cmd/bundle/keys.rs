@@ -132,7 +132,7 @@ pub(super) fn public(path: &Path) -> anyhow::Result<(String, PublicKey)> {
     Ok((name.to_ascii_lowercase(), key))
 }
 
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
+pub(in crate::cmd) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut whole = path.as_os_str().to_owned();
     whole.push(".");
     whole.push(ending);
@@ -169,7 +169,7 @@ fn first_line(file: &Path) -> anyhow::Result<String> {
 }
 
 /// Writes a file that was not there.
-pub(super) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+pub(in crate::cmd) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let failed = || format!("cannot write {}", path.display());
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).with_context(failed)?;

@@ -2,12 +2,15 @@
 
 mod carried;
 mod connected;
+mod custody;
 mod import;
 mod keys;
 mod progress;
 mod root;
 mod show;
 mod verify;
+
+pub(super) use keys::{with_ending, write_new};
 
 use std::process::ExitCode;
 

@@ -31,7 +31,7 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
 }
 
-fn names(signers: &Value) -> String {
+pub(super) fn names(signers: &Value) -> String {
     let all = signers.as_array().map_or(&[][..], Vec::as_slice);
     let names: Vec<String> = all
         .iter()

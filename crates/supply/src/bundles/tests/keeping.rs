@@ -123,7 +123,7 @@ fn t39_rot_in_the_store_is_found_set_aside_asked_for_and_healed() {
     let mut both = [rotten, lost];
     both.sort();
     assert_eq!(need.damaged, both);
-    let have = here.intake.have(&who).unwrap();
+    let have = here.intake.have(&who, None).unwrap();
     let (have, _) = open::<Have>(have.text.as_bytes(), Some(here.intake.slip_key())).unwrap();
     assert!(!have.blobs.contains(&rotten.hex()), "a delta will bring it");
     assert_eq!(here.code(&dir), "ok");
