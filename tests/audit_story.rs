@@ -93,10 +93,19 @@ fn what_was_done_is_followed_found_exported_verified_and_reported() -> Result {
     assert_eq!(pushes["entries"][0]["act"], "git.push", "{pushes}");
 
     let chain = on.json(&["bundle", "custody", "1"])?;
-    let what: Vec<&str> = list(&chain["steps"]).filter_map(|s| s["what"].as_str()).collect();
-    assert_eq!(what, ["trusted", "verified", "staged", "committed"], "{chain:#}");
+    let what: Vec<&str> = list(&chain["steps"])
+        .filter_map(|s| s["what"].as_str())
+        .collect();
+    assert_eq!(
+        what,
+        ["trusted", "verified", "staged", "committed"],
+        "{chain:#}"
+    );
     let shown = on.ok(&["bundle", "custody", "1"])?;
-    assert!(shown.contains("release-a") && shown.contains("medium lab-stable-000001"), "{shown}");
+    assert!(
+        shown.contains("release-a") && shown.contains("medium lab-stable-000001"),
+        "{shown}"
+    );
 
     on.ok(&["audit", "export", "-o", &first])?;
     on.user("eve", &[])?;
@@ -105,13 +114,23 @@ fn what_was_done_is_followed_found_exported_verified_and_reported() -> Result {
     let verify = |words: &[&str]| on.run(&[&["audit", "verify"], words].concat());
     let good = verify(&[&second, "--previous", &first, "--key", &key])?;
     assert_eq!(good.status.code(), Some(0), "{}", said(&good));
-    for words in ["it continues", "bundle lab stable 1: signed by release-a, release-b"] {
-        assert!(said(&good).contains(words), "no {words:?} in {}", said(&good));
+    for words in [
+        "it continues",
+        "bundle lab stable 1: signed by release-a, release-b",
+    ] {
+        assert!(
+            said(&good).contains(words),
+            "no {words:?} in {}",
+            said(&good)
+        );
     }
     let fork = Site::serving()?;
     let other = path("other.cfa");
     fork.appliance.ok(&["audit", "export", "-o", &other])?;
-    assert_eq!(verify(&[&second, "--previous", &other])?.status.code(), Some(1));
+    assert_eq!(
+        verify(&[&second, "--previous", &other])?.status.code(),
+        Some(1)
+    );
 
     let report = path("report");
     on.ok(&["audit", "report", &second, "-o", &report])?;
@@ -120,10 +139,16 @@ fn what_was_done_is_followed_found_exported_verified_and_reported() -> Result {
     bare.unpack(Path::new(&second))?;
     let carried = fs::read_to_string(bare.export().join("controls/controls.csv"))?;
     assert_eq!(controls, carried);
-    assert!(carried.contains("missing: no kind of entry speaks to it"), "{carried}");
+    assert!(
+        carried.contains("missing: no kind of entry speaks to it"),
+        "{carried}"
+    );
     assert!(!carried.contains("compliant"), "{carried}");
     let users = fs::read_to_string(bare.export().join("inventory/users.csv"))?;
-    assert!(users.contains(",dev,member,") && users.contains(",eve,member,"), "{users}");
+    assert!(
+        users.contains(",dev,member,") && users.contains(",eve,member,"),
+        "{users}"
+    );
     let settings: Value =
         serde_json::from_slice(&fs::read(bare.export().join("inventory/config.json"))?)?;
     assert_eq!(settings["bundles"]["two_persons"], false, "{settings:#}");
@@ -148,13 +173,21 @@ fn the_bill_of_materials_is_one_by_the_published_schema() -> Result {
     assert_eq!(hello["properties"][0]["value"], "lab stable 1", "{hello:#}");
     let image = list(&bill["components"]).find(|c| c["type"] == "container");
     let image = image.ok_or("no image is there")?;
-    let packages: Vec<&str> = list(&image["components"]).filter_map(|c| c["name"].as_str()).collect();
-    assert!(packages.contains(&"dpkg") && packages.len() > 50, "{packages:?}");
+    let packages: Vec<&str> = list(&image["components"])
+        .filter_map(|c| c["name"].as_str())
+        .collect();
+    assert!(
+        packages.contains(&"dpkg") && packages.len() > 50,
+        "{packages:?}"
+    );
 
     let valid = validator(&site.folder.path().join("validator"))?;
     let check = |bytes: &[u8]| -> Result<(bool, String)> {
         fs::write(&file, bytes)?;
-        let output = Command::new(&valid).args(["-c", VALIDATE]).arg(&file).output()?;
+        let output = Command::new(&valid)
+            .args(["-c", VALIDATE])
+            .arg(&file)
+            .output()?;
         Ok((output.status.success(), said(&output)))
     };
     let (good, told) = check(bill.to_string().as_bytes())?;
@@ -195,8 +228,14 @@ fn validator(at: &Path) -> Result<PathBuf> {
 #[test]
 fn a_witness_outside_sees_the_log_grow_and_nothing_else() -> Result {
     let mut site = Site::serving()?;
-    let path = |name: &str| site.folder.path().join(name).display().to_string();
-    let (slip, cosig, key, state) = (path("have.slip"), path("cosig"), path("auditor"), path("seen"));
+    let folder = site.folder.path().to_owned();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (slip, cosig, key, state) = (
+        path("have.slip"),
+        path("cosig"),
+        path("auditor"),
+        path("seen"),
+    );
     let stranger = path("stranger");
     for name in [&key, &stranger] {
         site.appliance.ok(&["audit", "witness-key", name])?;
@@ -207,19 +246,27 @@ fn a_witness_outside_sees_the_log_grow_and_nothing_else() -> Result {
     let on = &site.appliance;
     let log = fs::read_to_string(on.data().join("audit/log.key"))?;
     let witness = |key: &str, slip: &str, more: &[&str]| {
-        let words = ["audit", "witness", "--key", key, "--state", &state, "-o", &cosig, slip];
+        let words = [
+            "audit", "witness", "--key", key, "--state", &state, "-o", &cosig, slip,
+        ];
         on.run(&[&words[..], more].concat())
     };
     let code = |output: Output| (output.status.code(), said(&output));
 
     on.ok(&["bundle", "have", "-o", &slip])?;
     let (status, told) = code(witness(&key, &slip, &[])?);
-    assert!(status == Some(2) && told.contains("was never seen here"), "{told}");
+    assert!(
+        status == Some(2) && told.contains("was never seen here"),
+        "{told}"
+    );
     assert_eq!(code(witness(&key, &slip, &["--log", &log])?).0, Some(0));
     let taken = on.json(&["audit", "cosign", &cosig])?;
     assert_eq!(taken["name"], "auditor", "{taken}");
     let (status, told) = code(on.run(&["audit", "cosign", &cosig])?);
-    assert!(status == Some(1) && told.contains("old cosignature"), "{told}");
+    assert!(
+        status == Some(1) && told.contains("old cosignature"),
+        "{told}"
+    );
     let old = path("old.slip");
     fs::copy(&slip, &old)?;
 
@@ -231,23 +278,54 @@ fn a_witness_outside_sees_the_log_grow_and_nothing_else() -> Result {
     assert!(status == Some(1) && told.contains("rolled back"), "{told}");
     let status = on.json(&["audit", "status"])?;
     assert_eq!(status["witnesses"][0]["name"], "auditor", "{status:#}");
-    assert!(on.ok(&["audit", "status"])?.contains("auditor saw the first"));
+    assert!(
+        on.ok(&["audit", "status"])?
+            .contains("auditor saw the first")
+    );
 
     // Who is not trusted signs in vain.
     fs::remove_file(&state)?;
-    assert_eq!(code(witness(&stranger, &slip, &["--log", &log])?).0, Some(0));
+    assert_eq!(
+        code(witness(&stranger, &slip, &["--log", &log])?).0,
+        Some(0)
+    );
     let (status, told) = code(on.run(&["audit", "cosign", &cosig])?);
-    assert!(status == Some(1) && told.contains("no witness that this appliance trusts"), "{told}");
+    assert!(
+        status == Some(1) && told.contains("no witness that this appliance trusts"),
+        "{told}"
+    );
 
     let export = path("all.cfa");
     on.ok(&["audit", "export", "-o", &export])?;
-    let good = on.run(&["audit", "verify", &export, "--witness", &format!("{key}.pub")])?;
-    assert!(good.status.success() && said(&good).contains("witnessed by auditor"), "{}", said(&good));
-    let none = on.run(&["audit", "verify", &export, "--witness", &format!("{stranger}.pub")])?;
+    let good = on.run(&[
+        "audit",
+        "verify",
+        &export,
+        "--witness",
+        &format!("{key}.pub"),
+    ])?;
+    assert!(
+        good.status.success() && said(&good).contains("witnessed by auditor"),
+        "{}",
+        said(&good)
+    );
+    let none = on.run(&[
+        "audit",
+        "verify",
+        &export,
+        "--witness",
+        &format!("{stranger}.pub"),
+    ])?;
     assert_eq!(none.status.code(), Some(1), "{}", said(&none));
     let kinds = on.json(&["audit", "search", "--action", "audit.cosigned"])?;
-    let outcomes: Vec<&str> = list(&kinds["entries"]).filter_map(|e| e["out"].as_str()).collect();
-    assert_eq!(outcomes, ["success", "denied", "success", "denied"], "{kinds:#}");
+    let outcomes: Vec<&str> = list(&kinds["entries"])
+        .filter_map(|e| e["out"].as_str())
+        .collect();
+    assert_eq!(
+        outcomes,
+        ["success", "denied", "success", "denied"],
+        "{kinds:#}"
+    );
     Ok(())
 }
 
@@ -299,7 +377,10 @@ fn an_export_of_what_was_done_is_verified_with_a_shell_and_openssl_alone() -> Re
     bare.unpack(&out)?;
 
     let (code, told) = bare.verify()?;
-    assert!(code == Some(0) && told.contains("good: entries 0 to"), "{told}");
+    assert!(
+        code == Some(0) && told.contains("good: entries 0 to"),
+        "{told}"
+    );
     let programs: Vec<_> = fs::read_dir(bare.0.join("bin"))?.collect::<std::io::Result<_>>()?;
     assert_eq!(programs.len(), 2, "{programs:?}");
 
@@ -346,6 +427,9 @@ fn without_ed25519(bare: &Bare) -> Result {
     bytes[0] ^= 1;
     fs::write(&leaves, bytes)?;
     let (code, told) = bare.verify()?;
-    assert!(code == Some(1) && told.contains("leaves.bin was changed"), "{told}");
+    assert!(
+        code == Some(1) && told.contains("leaves.bin was changed"),
+        "{told}"
+    );
     Ok(())
 }

@@ -289,7 +289,12 @@ fn second(here: &Here) -> Result {
         .wait_for("document.querySelector('h1').innerText.includes('Custody of lab stable 2')")?;
     all(
         &here.main()?,
-        &["handed in, signatures hold", "made active", "release-a", "medium"],
+        &[
+            "handed in, signatures hold",
+            "made active",
+            "release-a",
+            "medium",
+        ],
     );
     here.fits("custody")?;
     here.open("/bundles")?;

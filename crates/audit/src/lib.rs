@@ -25,9 +25,7 @@ pub use evidence::tree::leaf_hash;
 pub use export::{Export, ExportError, Exported, Extra, Wanted};
 pub use kind::{Kind, UnknownKind};
 pub use read::{Filter, Head, Line, count, head, line, list, openings};
-pub use seal::{
-    CosignError, Cosignature, Cosigned, FolderTiles, Proof, Seal, SealError, Signed,
-};
+pub use seal::{CosignError, Cosignature, Cosigned, FolderTiles, Proof, Seal, SealError, Signed};
 pub use who::{Actor, Via, Who};
 
 /// The tables of this crate.

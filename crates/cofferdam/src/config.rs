@@ -104,7 +104,10 @@ pub(crate) struct Audit {
 impl Audit {
     /// The keys that are keys; the others are reported as problems.
     pub(crate) fn keys(&self) -> Vec<NoteKey> {
-        self.witnesses.iter().filter_map(|text| text.parse().ok()).collect()
+        self.witnesses
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect()
     }
 }
 

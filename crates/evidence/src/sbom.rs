@@ -220,11 +220,15 @@ impl<'a> Package<'a> {
     fn read(text: &'a str) -> Option<Self> {
         let value = |key: &str| {
             let mut lines = text.lines();
-            lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"'))
+            lines.find_map(|line| {
+                line.strip_prefix(key)?
+                    .strip_prefix(" = \"")?
+                    .strip_suffix('"')
+            })
         };
-        let needs = text.lines().filter_map(|line| {
-            line.strip_prefix(" \"")?.strip_suffix("\",")
-        });
+        let needs = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(" \"")?.strip_suffix("\","));
         Some(Self {
             name: value("name")?,
             version: value("version")?,
@@ -260,7 +264,14 @@ mod tests {
     fn what_a_program_needs_is_listed_and_nothing_else() {
         let found = of_cargo_lock(LOCK, "app");
         let names: Vec<&str> = found.iter().map(|c| c.reference.as_str()).collect();
-        assert_eq!(names, ["pkg:cargo/a@0.1.0", "pkg:cargo/b@1.0.0", "pkg:cargo/b@2.0.0"]);
+        assert_eq!(
+            names,
+            [
+                "pkg:cargo/a@0.1.0",
+                "pkg:cargo/b@1.0.0",
+                "pkg:cargo/b@2.0.0"
+            ]
+        );
         assert_eq!(found[0].hashes[0].content, "aa");
         assert!(of_cargo_lock("no lock", "app").is_empty());
     }
@@ -273,7 +284,11 @@ mod tests {
         assert_eq!(text, document(&main, &parts, "2026-11-26T00:00:00Z"));
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         let number = read["serialNumber"].as_str().unwrap();
-        let lengths: Vec<usize> = number.trim_start_matches("urn:uuid:").split('-').map(str::len).collect();
+        let lengths: Vec<usize> = number
+            .trim_start_matches("urn:uuid:")
+            .split('-')
+            .map(str::len)
+            .collect();
         assert_eq!(lengths, [8, 4, 4, 4, 12]);
         let other = document(&main, &parts[1..], "2026-11-26T00:00:00Z");
         let other: serde_json::Value = serde_json::from_str(&other).unwrap();
@@ -283,7 +298,12 @@ mod tests {
     #[test]
     fn package_urls_are_escaped() {
         let component = Component::new(Kind::Library, "a", "1", "a");
-        let purl = component.purl("deb", "debian/libstdc++6", "1:2~3+x", "?arch=amd64").purl;
-        assert_eq!(purl.unwrap(), "pkg:deb/debian/libstdc%2B%2B6@1:2~3%2Bx?arch=amd64");
+        let purl = component
+            .purl("deb", "debian/libstdc++6", "1:2~3+x", "?arch=amd64")
+            .purl;
+        assert_eq!(
+            purl.unwrap(),
+            "pkg:deb/debian/libstdc%2B%2B6@1:2~3%2Bx?arch=amd64"
+        );
     }
 }

@@ -116,9 +116,8 @@ pub fn grew(
         None if seen == got || seen == 0 => Some(Vec::new()),
         None => return Err(WitnessError::Unproved { origin, seen }),
     };
-    let grew = hashes.is_some_and(|hashes: Vec<tree::Hash>| {
-        tree::extends(seen, root, got, &now.root, &hashes)
-    });
+    let grew = hashes
+        .is_some_and(|hashes: Vec<tree::Hash>| tree::extends(seen, root, got, &now.root, &hashes));
     match grew {
         true => Ok(()),
         false => Err(WitnessError::Forked { origin, seen }),
@@ -165,7 +164,11 @@ mod tests {
         };
         Growing {
             note: Checkpoint { origin, size, root }.sign(signer),
-            growth: from.iter().filter(|from| **from <= size).map(proof).collect(),
+            growth: from
+                .iter()
+                .filter(|from| **from <= size)
+                .map(proof)
+                .collect(),
         }
     }
 
@@ -185,11 +188,18 @@ mod tests {
         let of = |error: Result<u64, WitnessError>| error.unwrap_err();
         assert!(matches!(
             of(judged(&growing(&signer, 99, 6, &[]))),
-            WitnessError::RolledBack { got: 6, seen: 7, .. }
+            WitnessError::RolledBack {
+                got: 6,
+                seen: 7,
+                ..
+            }
         ));
         for (fork, size) in [(5, 20), (5, 7), (0, 7)] {
             let forked = of(judged(&growing(&signer, fork, size, &[7])));
-            assert!(matches!(forked, WitnessError::Forked { seen: 7, .. }), "{forked}");
+            assert!(
+                matches!(forked, WitnessError::Forked { seen: 7, .. }),
+                "{forked}"
+            );
         }
         // A fork behind what was seen is growth: the witness never saw that the log was longer.
         assert_eq!(judged(&growing(&signer, 7, 20, &[7])), Ok(20));

@@ -41,9 +41,14 @@ pub fn served(db: &Db, data: &Path) -> Result<Vec<Component>, StoreError> {
         }
     }
     for image in sql::images(db)? {
-        if found.iter().all(|c| !c.hashes.iter().any(|h| h.content == image.digest.hex())) {
+        if found
+            .iter()
+            .all(|c| !c.hashes.iter().any(|h| h.content == image.digest.hex()))
+        {
             let component = container(&image.names.join(", "), "", &image.digest);
-            found.push(with_packages(component, data, &image).property("bundle", "imported by hand"));
+            found.push(
+                with_packages(component, data, &image).property("bundle", "imported by hand"),
+            );
         }
     }
     Ok(found)
@@ -132,16 +137,23 @@ fn image(db: &Db, data: &Path, oci: &Oci) -> Result<Component, StoreError> {
 
 fn container(name: &str, tag: &str, digest: &Digest) -> Component {
     let short = name.rsplit('/').next().unwrap_or(name);
-    Component::new(Kind::Container, name, tag, format!("oci:{name}:{tag}@{digest}"))
-        .purl("oci", &short.to_ascii_lowercase(), &digest.to_string(), "")
-        .sha256(digest.hex())
+    Component::new(
+        Kind::Container,
+        name,
+        tag,
+        format!("oci:{name}:{tag}@{digest}"),
+    )
+    .purl("oci", &short.to_ascii_lowercase(), &digest.to_string(), "")
+    .sha256(digest.hex())
 }
 
 /// The same with the packages that the topmost layer with a list of packages tells of.
 fn with_packages(mut component: Component, data: &Path, row: &ImageRow) -> Component {
-    let list = row.layers.iter().rev().find_map(|layer| {
-        status(&layer_dir(data, &layer.diff_id))
-    });
+    let list = row
+        .layers
+        .iter()
+        .rev()
+        .find_map(|layer| status(&layer_dir(data, &layer.diff_id)));
     let Some(list) = list else {
         return component.property("packages", "not known: it has no list of Debian packages");
     };
@@ -177,7 +189,12 @@ fn package(paragraph: &str, of: &str) -> Option<Component> {
     let (name, version, arch) = (field("Package")?, field("Version")?, field("Architecture")?);
     let reference = format!("{of}#{name}:{arch}");
     let component = Component::new(Kind::Library, name, version, reference);
-    Some(component.purl("deb", &format!("debian/{name}"), version, &format!("?arch={arch}")))
+    Some(component.purl(
+        "deb",
+        &format!("debian/{name}"),
+        version,
+        &format!("?arch={arch}"),
+    ))
 }
 
 #[cfg(test)]
@@ -189,7 +206,10 @@ mod tests {
         let there = "Package: zlib1g\nStatus: install ok installed\nArchitecture: amd64\n\
                      Version: 1:1.3.dfsg-3\nDescription: x\n Package: not-one";
         let found = package(there, "oci:x").unwrap();
-        assert_eq!((found.name.as_str(), found.version.as_str()), ("zlib1g", "1:1.3.dfsg-3"));
+        assert_eq!(
+            (found.name.as_str(), found.version.as_str()),
+            ("zlib1g", "1:1.3.dfsg-3")
+        );
         assert_eq!(
             found.purl.unwrap(),
             "pkg:deb/debian/zlib1g@1:1.3.dfsg-3?arch=amd64"

@@ -33,8 +33,8 @@ pub use generation::GenerationId;
 pub use images::{
     ImageRow, LayerRow, default_image, images, newest_import_ms, remove, resolve, unpacked,
 };
-pub use inventory::served as inventory;
 pub use import::{ImportError, Imported, Unpack, import_image};
+pub use inventory::served as inventory;
 pub use labels::{COMMON_LABELS, NoImage, Pending, Served, resolve_labels, served_labels};
 pub use leases::{Lease, Leases};
 pub use name::{ImageName, ImageNameError};

@@ -193,7 +193,9 @@ impl Seal {
     ) -> Result<Cosignature, CosignError> {
         let note = Note::read(&bytes[..bytes.len().min(NOTE_MAX_BYTES)]);
         let note = note.map_err(|_| CosignError::Untrusted)?;
-        let by = trusted.iter().find_map(|key| Some((key, read(&note, key)?)));
+        let by = trusted
+            .iter()
+            .find_map(|key| Some((key, read(&note, key)?)));
         let (key, (seen, at_secs)) = by.ok_or(CosignError::Untrusted)?;
         let (name, size) = (key.name().to_owned(), seen.size);
         let ours = self.key().name();
@@ -205,7 +207,10 @@ impl Seal {
             });
         }
         let old = self.witnessed(std::slice::from_ref(key))?;
-        if let Some(old) = old.iter().find(|old| (old.size, old.at_secs) >= (size, at_secs)) {
+        if let Some(old) = old
+            .iter()
+            .find(|old| (old.size, old.at_secs) >= (size, at_secs))
+        {
             let size = old.size;
             return Err(CosignError::Replayed { name, size });
         }

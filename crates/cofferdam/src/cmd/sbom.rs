@@ -21,7 +21,8 @@ pub(super) fn run(global: &Global, to: Option<&Path>, alone: bool) -> anyhow::Re
     match to {
         None => output::line(text.trim_end()),
         Some(path) => {
-            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            std::fs::write(path, text)
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -30,11 +31,19 @@ pub(super) fn run(global: &Global, to: Option<&Path>, alone: bool) -> anyhow::Re
 fn own() -> anyhow::Result<String> {
     let version = program::this().version;
     let reference = format!("pkg:cargo/cofferdam@{version}");
-    let main = Component::new(Kind::Application, "cofferdam", version, reference)
-        .purl("cargo", "cofferdam", version, "");
+    let main = Component::new(Kind::Application, "cofferdam", version, reference).purl(
+        "cargo",
+        "cofferdam",
+        version,
+        "",
+    );
     let made = vocab::unix_ms(Clock::system().now()) / 1000 * 1000;
     let made = jiff::Timestamp::from_millisecond(made)?.to_string();
-    Ok(document(&main, &of_cargo_lock(program::LOCK, "cofferdam"), &made))
+    Ok(document(
+        &main,
+        &of_cargo_lock(program::LOCK, "cofferdam"),
+        &made,
+    ))
 }
 
 async fn asked(client: &Client) -> anyhow::Result<String> {

@@ -14,7 +14,7 @@ use runner::receipt::RunnerIdentity;
 use sandbox::{Launcher, LauncherConfig, StartError};
 use store::StoreOptions;
 use tokio::signal::unix::{SignalKind, signal};
-use web::{App, AppParts, JobDoor, ProgramFacts, Inventory, WebConfig, WebLimits};
+use web::{App, AppParts, Inventory, JobDoor, ProgramFacts, WebConfig, WebLimits};
 
 use crate::cli::{Global, Serve};
 use crate::config::Config;

@@ -170,7 +170,12 @@ mod tests {
                 assert!(unique.contains(&name), "{name}");
             }
         }
-        assert!(controls.0.iter().all(|c| !c.title.is_empty() && !c.source.is_empty()));
+        assert!(
+            controls
+                .0
+                .iter()
+                .all(|c| !c.title.is_empty() && !c.source.is_empty())
+        );
     }
 
     #[test]
@@ -178,7 +183,10 @@ mod tests {
         let mut controls = Controls::of(
             "framework,control,title,kinds,source\nF,A,\"a, b\",git.* boot,S\nF,B,b,,S\nF,C,c,x.y,S\n",
         );
-        for (seq, act) in ["git.push", "boot", "boots", "git.fetch", "boot", "boot"].iter().enumerate() {
+        for (seq, act) in ["git.push", "boot", "boots", "git.fetch", "boot", "boot"]
+            .iter()
+            .enumerate()
+        {
             controls.see(&json!({ "seq": seq, "act": act }));
         }
         let said = "F,A,\"a, b\",yes,5,0 1 3,S\nF,B,b,missing: no kind of entry speaks to it,0,,S\n\

@@ -184,7 +184,10 @@ fn bodies(open: &mut Open, walk: &mut Walk, manifest: &Manifest) -> Result<(), R
     if let Some(controls) = controls {
         let csv = controls.csv(open.verdict.hidden);
         if open.read(CONTROLS, manifest::MANIFEST_MAX_BYTES)? != csv.as_bytes() {
-            open.find(CONTROLS, "is not what the entries and the mapping beside it give");
+            open.find(
+                CONTROLS,
+                "is not what the entries and the mapping beside it give",
+            );
         }
     }
     if let Some(what) = bounds.missing(manifest) {

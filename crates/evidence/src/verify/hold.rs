@@ -34,7 +34,9 @@ pub(super) fn witnesses(
     for witness in &anchors.witnesses {
         let mut seen = None;
         for (name, bytes) in &notes {
-            let Ok(read) = Note::read(bytes) else { continue };
+            let Ok(read) = Note::read(bytes) else {
+                continue;
+            };
             let Ok(text) = read.verified(witness) else {
                 continue;
             };
@@ -47,7 +49,10 @@ pub(super) fn witnesses(
         if let Some((size, at)) = seen {
             open.verdict.witnesses.push(name.to_owned());
             let at = at.map_or(String::new(), |at| format!(" at {at} (seconds since 1970)"));
-            let words = format!("{name} saw the first {size} of {} entries{at}", checkpoint.size);
+            let words = format!(
+                "{name} saw the first {size} of {} entries{at}",
+                checkpoint.size
+            );
             open.verdict.notes.push(words);
         } else {
             let what = format!("no signature by the witness {name} on this checkpoint");

@@ -78,10 +78,7 @@ impl What {
 
     /// Whether the entry's object is the bundle.
     fn is_about_it(self) -> bool {
-        !matches!(
-            self,
-            Self::Trusted | Self::Undone | Self::Used | Self::Slip
-        )
+        !matches!(self, Self::Trusted | Self::Undone | Self::Used | Self::Slip)
     }
 
     /// What an entry about the bundle is.
@@ -240,7 +237,13 @@ pub fn files(db: &Db, store: &Store, row: &Row) -> Result<Vec<(String, Vec<u8>)>
     // As the medium named them, which may be no name that an archive takes.
     let fine = |name: &str| -> String {
         name.chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' })
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '.' {
+                    c
+                } else {
+                    '_'
+                }
+            })
             .take(80)
             .collect()
     };

@@ -4,8 +4,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use audit::Entry;
-use bundle::Sealed;
 use bundle::Manifest;
+use bundle::Sealed;
 
 /// Where the device manager says what it knows of block devices, one file each.
 const DEVICES: &str = "/run/udev/data";
@@ -18,7 +18,10 @@ pub(super) fn told(mut entry: Entry, sealed: &Sealed, manifest: &Manifest) -> En
     entry = entry
         .detail("medium", plain(&name))
         .detail("volumes", manifest.volumes.len())
-        .detail("size_bytes", manifest.volumes.iter().map(|v| v.size).sum::<u64>());
+        .detail(
+            "size_bytes",
+            manifest.volumes.iter().map(|v| v.size).sum::<u64>(),
+        );
     for (key, value) in device(&sealed.dir, Path::new(DEVICES)) {
         entry = entry.detail(key, value);
     }
@@ -75,7 +78,11 @@ mod tests {
         let words: Vec<(&str, &str)> = told.iter().map(|(k, v)| (*k, v.as_str())).collect();
         assert_eq!(
             words,
-            [("fs", "vfat"), ("fs_uuid", "1A2B-3C4D"), ("serial", "[31m0042")]
+            [
+                ("fs", "vfat"),
+                ("fs_uuid", "1A2B-3C4D"),
+                ("serial", "[31m0042")
+            ]
         );
     }
 }

@@ -34,7 +34,8 @@ pub(crate) async fn custody(
             let fits = |row: &&Row| which.channel.as_ref().is_none_or(|c| *c == row.channel);
             let row = rows.iter().find(fits);
             let row = row.ok_or_else(|| {
-                Fault::missing(format!("bundle {seq}")).todo("`cofferdam bundle history` lists them")
+                Fault::missing(format!("bundle {seq}"))
+                    .todo("`cofferdam bundle history` lists them")
             })?;
             Ok::<_, Fault>(json!(bundles::custody(db, &app.store, row)?))
         })
@@ -64,7 +65,9 @@ impl Chains {
         })?;
         let chains: Vec<(Row, Custody)> = chains;
         let steps = chains.iter().flat_map(|(_, custody)| &custody.steps);
-        wanted.proved = steps.filter_map(|step| u64::try_from(step.seq).ok()).collect();
+        wanted.proved = steps
+            .filter_map(|step| u64::try_from(step.seq).ok())
+            .collect();
         Ok(Self(chains))
     }
 
@@ -80,7 +83,10 @@ impl Chains {
                 continue;
             }
             let mut folder = format!("bundles/{}", custody.seq);
-            if files.iter().any(|(name, _)| name.starts_with(&format!("{folder}/"))) {
+            if files
+                .iter()
+                .any(|(name, _)| name.starts_with(&format!("{folder}/")))
+            {
                 folder = format!("{folder}-{}", &custody.manifest.hex()[..8]);
             }
             for step in &mut custody.steps {
@@ -88,8 +94,15 @@ impl Chains {
                 step.proof = proof.unwrap_or_default().iter().map(hex::encode).collect();
             }
             let record = serde_json::to_string_pretty(&custody).map_err(Fault::internal)?;
-            files.push((format!("{folder}/custody.json"), format!("{record}\n").into_bytes()));
-            files.extend(carried.into_iter().map(|(name, bytes)| (format!("{folder}/{name}"), bytes)));
+            files.push((
+                format!("{folder}/custody.json"),
+                format!("{record}\n").into_bytes(),
+            ));
+            files.extend(
+                carried
+                    .into_iter()
+                    .map(|(name, bytes)| (format!("{folder}/{name}"), bytes)),
+            );
         }
         Ok(files)
     }

@@ -23,10 +23,17 @@ pub(crate) async fn sbom(ctx: Ctx) -> Result<Response, Fault> {
 fn bill(app: &App) -> Result<String, Fault> {
     let version = env!("CARGO_PKG_VERSION");
     let reference = format!("pkg:cargo/cofferdam@{version}");
-    let main = Component::new(Kind::Application, "cofferdam", version, reference)
-        .purl("cargo", "cofferdam", version, "");
+    let main = Component::new(Kind::Application, "cofferdam", version, reference).purl(
+        "cargo",
+        "cofferdam",
+        version,
+        "",
+    );
     let mut parts = app.config.inventory.program.clone();
-    parts.extend(app.store.read(|db| supply::inventory(db, app.store.dir()))?);
+    parts.extend(
+        app.store
+            .read(|db| supply::inventory(db, app.store.dir()))?,
+    );
     Ok(document(&main, &parts, &instant(app.clock.now())))
 }
 
@@ -37,8 +44,14 @@ pub(super) fn files(app: &App, with_names: bool) -> Result<Vec<Extra>, Fault> {
     let settings = settings.map_err(Fault::internal)?;
     let users = app.store.read(|db| users(db, with_names))?;
     Ok(vec![
-        ("inventory/sbom.cdx.json".to_owned(), bill(app)?.into_bytes()),
-        ("inventory/config.json".to_owned(), format!("{settings}\n").into_bytes()),
+        (
+            "inventory/sbom.cdx.json".to_owned(),
+            bill(app)?.into_bytes(),
+        ),
+        (
+            "inventory/config.json".to_owned(),
+            format!("{settings}\n").into_bytes(),
+        ),
         ("inventory/users.csv".to_owned(), users.into_bytes()),
     ])
 }
@@ -57,7 +70,10 @@ fn users(db: &Db, with_names: bool) -> Result<String, StoreError> {
             entry["t"].as_str().unwrap_or_default().to_owned()
         });
         let live = |token: &access::TokenInfo| token.revoked.is_none();
-        let tokens = access::tokens(db, user.id)?.iter().filter(|t| live(t)).count();
+        let tokens = access::tokens(db, user.id)?
+            .iter()
+            .filter(|t| live(t))
+            .count();
         // A sign-in name has no character that means anything here.
         let name = if with_names { user.name.as_str() } else { "" };
         text.push_str(&format!(

@@ -47,7 +47,9 @@ pub(crate) async fn page(ctx: Ctx, Path(which): Path<Which>) -> Result<Response,
 
 fn facts(row: &BundleRow, custody: &bundles::Custody, now: std::time::SystemTime) -> Vec<Row> {
     let (_, last) = about::expiry(row, now);
-    let lock = custody.lock.map_or("collected".to_owned(), |lock| lock.to_string());
+    let lock = custody
+        .lock
+        .map_or("collected".to_owned(), |lock| lock.to_string());
     let print = custody.root_fingerprint.clone().unwrap_or_default();
     let given = words::count(custody.jobs, "job");
     let generations: Vec<String> = custody.generations.iter().map(i64::to_string).collect();

@@ -139,7 +139,10 @@ pub(crate) async fn stop_scrub(ctx: Ctx) -> Result<Response, Fault> {
 /// `POST /bundles/have`: the slip of what is here, as a file.
 pub(crate) async fn have(ctx: Ctx) -> Result<Response, Fault> {
     let (app, who) = (ctx.app.clone(), ctx.who.clone());
-    slip(&ctx, "have.slip", move || app.intake.have(&who, growing(&app))).await
+    slip(&ctx, "have.slip", move || {
+        app.intake.have(&who, growing(&app))
+    })
+    .await
 }
 
 /// `POST /bundles/need`: the slip of what is lacking, as a file.

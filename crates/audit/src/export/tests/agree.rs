@@ -63,7 +63,8 @@ fn a_shell_and_openssl_verify_an_export_and_refuse_a_changed_one() {
 #[test]
 fn a_shell_finds_the_root_of_every_kind_of_range() {
     let bed = bed(19);
-    for (since, until) in (0..20).flat_map(|since| [1, 2, 3, 8].map(|length| (since, since + length)))
+    for (since, until) in
+        (0..20).flat_map(|since| [1, 2, 3, 8].map(|length| (since, since + length)))
     {
         let wanted = Wanted {
             since: at(since),

@@ -81,7 +81,9 @@ fn a_slip_goes_out_and_its_cosignature_comes_back_again_and_again() {
             size: now.size,
             root: hex::encode(now.root),
         });
-        let taken = bed.import(&signed(&signer, &growing, round), &trusted).unwrap();
+        let taken = bed
+            .import(&signed(&signer, &growing, round), &trusted)
+            .unwrap();
         assert_eq!((taken.size, taken.at_secs), (now.size, round));
         assert_eq!(bed.seal.witnessed(&trusted).unwrap(), [taken]);
     }
@@ -98,28 +100,52 @@ fn every_cosignature_that_does_not_belong_here_is_refused() {
     let refused = |note: &str, trusted: &[NoteKey]| bed.import(note, trusted).unwrap_err();
     let stranger = NoteSigner::new("auditor", &[8; 32]).unwrap();
     let by_stranger = signed(&stranger, &first, 1);
-    assert!(matches!(refused(&by_stranger, &trusted), CosignError::Untrusted));
+    assert!(matches!(
+        refused(&by_stranger, &trusted),
+        CosignError::Untrusted
+    ));
     assert!(matches!(refused(&old, &[]), CosignError::Untrusted));
-    assert!(matches!(refused(&first.note, &trusted), CosignError::Untrusted));
+    assert!(matches!(
+        refused(&first.note, &trusted),
+        CosignError::Untrusted
+    ));
     let changed = old.replacen("lab", "lob", 1);
-    assert!(matches!(refused(&changed, &trusted), CosignError::Untrusted));
+    assert!(matches!(
+        refused(&changed, &trusted),
+        CosignError::Untrusted
+    ));
 
     // The same key of the log, another history of it.
     let fork = fork();
     fork.append(4);
     let forked = signed(&signer, &fork.seal.growing(&fork.store).unwrap(), 2);
-    assert!(matches!(refused(&forked, &trusted), CosignError::Forked { size: 4, .. }));
+    assert!(matches!(
+        refused(&forked, &trusted),
+        CosignError::Forked { size: 4, .. }
+    ));
     fork.append(9);
     let ahead = signed(&signer, &fork.seal.growing(&fork.store).unwrap(), 2);
-    assert!(matches!(refused(&ahead, &trusted), CosignError::Ahead { size: 13, .. }));
+    assert!(matches!(
+        refused(&ahead, &trusted),
+        CosignError::Ahead { size: 13, .. }
+    ));
     let text = first.note.split_once("\n\n").unwrap().0;
     let foreign = signer.cosign(&format!("{}\n", text.replace("0001\n", "0002\n")), 2);
-    assert!(matches!(refused(&foreign, &trusted), CosignError::Foreign { .. }));
+    assert!(matches!(
+        refused(&foreign, &trusted),
+        CosignError::Foreign { .. }
+    ));
 
     bed.import(&old, &trusted).unwrap();
-    assert!(matches!(refused(&old, &trusted), CosignError::Replayed { size: 5, .. }));
+    assert!(matches!(
+        refused(&old, &trusted),
+        CosignError::Replayed { size: 5, .. }
+    ));
     bed.append(3);
     let next = signed(&signer, &bed.seal.growing(&bed.store).unwrap(), 3);
     bed.import(&next, &trusted).unwrap();
-    assert!(matches!(refused(&old, &trusted), CosignError::Replayed { size: 8, .. }));
+    assert!(matches!(
+        refused(&old, &trusted),
+        CosignError::Replayed { size: 8, .. }
+    ));
 }

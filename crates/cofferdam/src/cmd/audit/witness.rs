@@ -90,7 +90,10 @@ pub(super) fn witness(args: &Witness, as_json: bool) -> anyhow::Result<ExitCode>
         output::json(&json!({ "log": origin, "size": now.size, "at": at_secs, "file": file }));
     } else {
         let file = args.output.display();
-        output::line(&format!("signed {} entries of {origin} in {file}", now.size));
+        output::line(&format!(
+            "signed {} entries of {origin} in {file}",
+            now.size
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -111,14 +114,17 @@ fn state_of_log(path: &Path) -> anyhow::Result<Growing> {
         bail!("{shown} is too large for a slip");
     }
     let bytes = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
-    let (have, _) = slip::open::<Have>(&bytes, None).with_context(|| format!("cannot use {shown}"))?;
+    let (have, _) =
+        slip::open::<Have>(&bytes, None).with_context(|| format!("cannot use {shown}"))?;
     let log = have.log.with_context(|| {
         format!("{shown} does not say how the audit log stands; write a slip with a newer program")
     })?;
     let growth = log.growth.into_iter();
     Ok(Growing {
         note: log.note,
-        growth: growth.map(|(from, hashes)| Growth { from, hashes }).collect(),
+        growth: growth
+            .map(|(from, hashes)| Growth { from, hashes })
+            .collect(),
     })
 }
 
@@ -170,22 +176,38 @@ pub(super) async fn cosign(
     }
     let note = fs::read(file).with_context(|| format!("cannot read {shown}"))?;
     let answer = client
-        .send(Method::POST, "/api/v1/audit/cosigs", Some("text/plain"), client::full(note))
+        .send(
+            Method::POST,
+            "/api/v1/audit/cosigs",
+            Some("text/plain"),
+            client::full(note),
+        )
         .await?;
     let answer = match client::accepted(answer).await {
-        Err(error) if error.downcast_ref::<Refusal>().is_some_and(|r| r.code.is_some()) => {
+        Err(error)
+            if error
+                .downcast_ref::<Refusal>()
+                .is_some_and(|r| r.code.is_some()) =>
+        {
             eprintln!("cofferdam: {error:#}");
             return Ok(ExitCode::from(1));
         }
         answer => answer?,
     };
-    let bytes = answer.into_body().collect().await.context("the answer broke off")?;
+    let bytes = answer
+        .into_body()
+        .collect()
+        .await
+        .context("the answer broke off")?;
     let taken: Value = serde_json::from_slice(&bytes.to_bytes())?;
     if as_json {
         output::json(&taken);
     } else {
         let name = output::text(&taken, "name");
-        output::line(&format!("{name} has seen the first {} entries", taken["size"]));
+        output::line(&format!(
+            "{name} has seen the first {} entries",
+            taken["size"]
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -218,7 +240,9 @@ pub(super) async fn status(client: &Client, as_json: bool) -> anyhow::Result<Exi
         }
     }
     if told["trusted"] == json!([]) {
-        output::line("no witness is trusted here: nobody outside would see a log that was rolled back");
+        output::line(
+            "no witness is trusted here: nobody outside would see a log that was rolled back",
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -107,7 +107,12 @@ fn signed(files: &BTreeMap<String, Vec<u8>>) -> Result<(Verified, String), (Stri
         match (name.as_str(), number) {
             (NAME | RECORD, _) => {}
             (_, Some((number, ""))) => {
-                sealed.roots.entry(number).or_default().bytes.clone_from(bytes);
+                sealed
+                    .roots
+                    .entry(number)
+                    .or_default()
+                    .bytes
+                    .clone_from(bytes);
             }
             (_, Some((number, _))) => {
                 let root: &mut SealedRoot = sealed.roots.entry(number).or_default();
@@ -135,7 +140,10 @@ fn signed(files: &BTreeMap<String, Vec<u8>>) -> Result<(Verified, String), (Stri
 fn agrees(custody: &Custody, verified: &Verified, root: &str) -> Result<(), &'static str> {
     let manifest = &verified.manifest;
     let holds = [
-        (custody.manifest == verified.digest, "names another manifest"),
+        (
+            custody.manifest == verified.digest,
+            "names another manifest",
+        ),
         (
             (&custody.product, &custody.channel, custody.seq)
                 == (&manifest.product, &manifest.channel, manifest.seq),
@@ -188,7 +196,11 @@ fn logged(custody: &Custody, step: &Step, checkpoint: &Checkpoint) -> Result<(),
     if step.what.is_about_it() && object != format!("bundle:{}", custody.manifest.hex()) {
         return Err("is about another bundle");
     }
-    let ours = |value: &Value| value.as_i64().is_some_and(|id| custody.generations.contains(&id));
+    let ours = |value: &Value| {
+        value
+            .as_i64()
+            .is_some_and(|id| custody.generations.contains(&id))
+    };
     let details = &entry["d"];
     let fits = match step.what {
         What::Committed => {

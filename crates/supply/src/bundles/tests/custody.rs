@@ -39,7 +39,9 @@ fn carried(here: &Here) -> (Files, Checkpoint, Custody) {
         .read(|db| {
             let row = bundles::numbered(db, 1)?.remove(0);
             let mut custody = bundles::custody(db, store, &row)?;
-            let mut files: Files = bundles::custody_files(db, store, &row)?.into_iter().collect();
+            let mut files: Files = bundles::custody_files(db, store, &row)?
+                .into_iter()
+                .collect();
             let mut lines = audit::list(db, &audit::Filter::default(), 10_000)?;
             lines.reverse();
             let mut nodes = Lines(lines.iter().map(|l| leaf_hash(l.text.as_bytes())).collect());
@@ -51,7 +53,10 @@ fn carried(here: &Here) -> (Files, Checkpoint, Custody) {
             }
             let root = tree::root(&mut nodes, size).unwrap();
             let origin = "lab".to_owned();
-            files.insert("custody.json".to_owned(), serde_json::to_vec(&custody).unwrap());
+            files.insert(
+                "custody.json".to_owned(),
+                serde_json::to_vec(&custody).unwrap(),
+            );
             let checkpoint = Checkpoint { origin, size, root };
             Ok::<_, store::StoreError>((files, checkpoint, custody))
         })
@@ -89,14 +94,24 @@ fn a_chain_tells_every_step_and_holds_against_the_log() {
     );
     assert_eq!(custody.generations, [1]);
     assert_eq!(custody.root_fingerprint, Some(lab.fingerprint().hex()));
-    assert!(custody.steps[1].line.contains("\"volumes\":1"), "{}", custody.steps[1].line);
+    assert!(
+        custody.steps[1].line.contains("\"volumes\":1"),
+        "{}",
+        custody.steps[1].line
+    );
     let checked = check_custody(&files, &checkpoint).unwrap();
     assert_eq!(checked.root_fingerprint, lab.fingerprint().hex());
     let second = here.store.read(|db| {
         let row = bundles::numbered(db, 2)?.remove(0);
         bundles::custody(db, &here.store, &row)
     });
-    assert!(second.unwrap().steps.iter().any(|step| step.what == What::Undone));
+    assert!(
+        second
+            .unwrap()
+            .steps
+            .iter()
+            .any(|step| step.what == What::Undone)
+    );
 }
 
 #[test]
@@ -109,37 +124,61 @@ fn whatever_is_changed_in_a_chain_is_named() {
         let bytes = changed.get_mut(name).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
-        assert!(check_custody(&changed, &checkpoint).is_err(), "{name} changed");
+        assert!(
+            check_custody(&changed, &checkpoint).is_err(),
+            "{name} changed"
+        );
         changed.remove(name);
-        assert!(check_custody(&changed, &checkpoint).is_err(), "{name} removed");
+        assert!(
+            check_custody(&changed, &checkpoint).is_err(),
+            "{name} removed"
+        );
     }
     let mut stray = files.clone();
     stray.insert("notes.txt".to_owned(), Vec::new());
-    assert_eq!(check_custody(&stray, &checkpoint).unwrap_err().0, "notes.txt");
+    assert_eq!(
+        check_custody(&stray, &checkpoint).unwrap_err().0,
+        "notes.txt"
+    );
 
     // Whoever writes the record anew, with the keys of the export at hand, does not get through.
     type Change = fn(&mut Custody);
     let lies: &[(&str, Change)] = &[
         ("another manifest", |c| c.manifest = vocab::Digest::of(b"x")),
         ("another bundle", |c| c.seq = 7),
-        ("what the manifest says", |c| "2099-01-01".clone_into(&mut c.not_after)),
+        ("what the manifest says", |c| {
+            "2099-01-01".clone_into(&mut c.not_after)
+        }),
         ("another lock", |c| c.lock = None),
         ("other signers", |c| drop(c.signers.pop())),
-        ("another root statement", |c| c.root_fingerprint = Some("0".repeat(64))),
+        ("another root statement", |c| {
+            c.root_fingerprint = Some("0".repeat(64))
+        }),
         ("out of order", |c| c.steps.swap(0, 1)),
-        ("not in the log", |c| c.steps[1].line = c.steps[1].line.replace("release-a", "release-c")),
+        ("not in the log", |c| {
+            c.steps[1].line = c.steps[1].line.replace("release-a", "release-c")
+        }),
         ("not in the log", |c| c.steps[1].proof[0] = "0".repeat(64)),
         ("another place", |c| "u:99".clone_into(&mut c.steps[1].who)),
         ("another kind", |c| c.steps[1].what = What::Approved),
-        ("lacks the entries", |c| c.steps.retain(|s| s.what != What::Committed)),
+        ("lacks the entries", |c| {
+            c.steps.retain(|s| s.what != What::Committed)
+        }),
         ("does not speak of this bundle", |c| c.generations = vec![9]),
-        ("lacks the entry of its root", |c| c.steps.retain(|s| s.what != What::Trusted)),
-        ("not of the form", |c| "cofferdam-custody/2".clone_into(&mut c.format)),
+        ("lacks the entry of its root", |c| {
+            c.steps.retain(|s| s.what != What::Trusted)
+        }),
+        ("not of the form", |c| {
+            "cofferdam-custody/2".clone_into(&mut c.format)
+        }),
     ];
     for (words, change) in lies {
         let (mut changed, mut record) = (files.clone(), custody.clone());
         change(&mut record);
-        changed.insert("custody.json".to_owned(), serde_json::to_vec(&record).unwrap());
+        changed.insert(
+            "custody.json".to_owned(),
+            serde_json::to_vec(&record).unwrap(),
+        );
         let (file, what) = check_custody(&changed, &checkpoint).unwrap_err();
         assert_eq!(file, "custody.json", "{words}: {what}");
         assert!(what.contains(words), "{words}: {what}");
