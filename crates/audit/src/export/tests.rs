@@ -2,6 +2,7 @@
 
 mod agree;
 mod histories;
+mod tables;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -245,6 +246,11 @@ fn every_changed_byte_is_refused_with_what_and_where() {
 
 /// The export made anew by whoever has the keys, with other events and fitting digests.
 fn forged(bed: &Bed, change: impl Fn(&mut Vec<String>)) -> Verdict {
+    forged_in(bed, "events/", change)
+}
+
+/// The same, where the files that begin with `names` are changed, line by line.
+fn forged_in(bed: &Bed, names: &str, change: impl Fn(&mut Vec<String>)) -> Verdict {
     let (_, bytes) = bed.bytes(Wanted::default()).unwrap();
     let mut from = std::io::Cursor::new(&bytes);
     let places = evidence::archive::list(&mut from, bytes.len() as u64).unwrap();
@@ -252,7 +258,7 @@ fn forged(bed: &Bed, change: impl Fn(&mut Vec<String>)) -> Verdict {
     let mut manifest: Option<Manifest> = None;
     for place in &places {
         let mut content = evidence::archive::content(&mut from, place, 1 << 30).unwrap();
-        if place.name.starts_with("events/") {
+        if place.name.starts_with(names) {
             let text = String::from_utf8(content).unwrap();
             let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
             change(&mut lines);
