@@ -172,16 +172,16 @@ pub fn in_time(
     for row in sql::all_bundles(db)? {
         let (_, generations, _) = steps(db, &row)?;
         let used = generations.iter().map(|id| of_kind(What::Used, Some(*id)));
-        let told = std::iter::once(about(&row)).chain(used).any(|filter| {
+        for filter in std::iter::once(about(&row)).chain(used) {
             let filter = Filter {
                 since,
                 until,
                 ..filter
             };
-            audit::count(db, &filter).is_ok_and(|count| count > 0)
-        });
-        if told {
-            found.push(row);
+            if audit::count(db, &filter)? > 0 {
+                found.push(row);
+                break;
+            }
         }
     }
     Ok(found)
