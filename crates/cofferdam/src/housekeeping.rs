@@ -81,6 +81,9 @@ fn merge_packs(app: &App, repo: RepoId) {
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "packs were not counted"),
     }
+    if let Err(error) = repository.prepare_clones() {
+        tracing::warn!(%error, "the largest pack was not looked at; clones count every object");
+    }
 }
 
 fn sweep_sessions(store: &Store, clock: &Clock) {

@@ -102,6 +102,7 @@ impl Repository {
         let plan = PackPlan {
             objects: &objects,
             packs: std::sync::Arc::clone(&set),
+            ahead: None,
             ids,
             had: IdSet::default(),
         };

@@ -94,22 +94,20 @@ impl Fresh {
             cache: RefCell::new(MemoryCappedHashmap::new(LARGE_CACHE_BYTES)),
         }
     }
+}
 
-    fn resolve_base(
-        &self,
-        id: &oid,
-    ) -> gix::error::Result<Option<gix_pack::data::decode::header::ResolvedBase>> {
-        let Some(at) = self.bundle.index.lookup(id) else {
-            return Ok(None);
-        };
-        let entry = self
-            .bundle
-            .pack
-            .entry(self.bundle.index.pack_offset_at_index(at))?;
-        Ok(Some(gix_pack::data::decode::header::ResolvedBase::InPack(
-            entry,
-        )))
-    }
+/// Where a delta's base stands in the same pack, for whoever reads headers.
+pub(crate) fn base_in(
+    bundle: &Bundle,
+    id: &oid,
+) -> gix::error::Result<Option<gix_pack::data::decode::header::ResolvedBase>> {
+    let Some(at) = bundle.index.lookup(id) else {
+        return Ok(None);
+    };
+    let entry = bundle.pack.entry(bundle.index.pack_offset_at_index(at))?;
+    Ok(Some(gix_pack::data::decode::header::ResolvedBase::InPack(
+        entry,
+    )))
 }
 
 /// One object, decoded into the caller's buffer.
@@ -198,7 +196,7 @@ impl Objects {
                     fresh.bundle.pack.decode_header(
                         entry,
                         &mut fresh.inflate.borrow_mut(),
-                        &|base| fresh.resolve_base(base),
+                        &|base| base_in(&fresh.bundle, base),
                     )
                 })
                 .map(|header| (header.kind, header.object_size))

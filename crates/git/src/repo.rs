@@ -15,7 +15,7 @@ use gix::odb::store::init::{Options as StoreOptions, Slots};
 use crate::durable::Durability;
 use crate::ids::IdSet;
 use crate::objects::Objects;
-use crate::pack::PackSetCache;
+use crate::pack::{ClosedPackCache, PackSetCache};
 use crate::refname;
 use crate::refs::{Head, RefCache, RefSnapshot};
 
@@ -41,6 +41,7 @@ pub struct Repository {
     /// Held by whoever moves refs, over its fsyncs; readers do not wait for it.
     pub(crate) ref_writer: Mutex<()>,
     pub(crate) packs: PackSetCache,
+    pub(crate) closed: ClosedPackCache,
     /// Commits whose parents are not here (its `shallow` file); empty for every pushed repository.
     pub(crate) ends: Arc<IdSet>,
     /// Held by the one consolidation.
@@ -178,6 +179,7 @@ impl Repository {
             refs: Mutex::new(RefCache::default()),
             ref_writer: Mutex::new(()),
             packs: PackSetCache::default(),
+            closed: ClosedPackCache::default(),
             ends: Arc::new(ends(dir, hash).map_err(io_error("its shallow file is unreadable"))?),
             consolidating: Mutex::new(()),
             superseded: Mutex::new(Vec::new()),

@@ -299,6 +299,7 @@ impl<W: Write> Tar<W> {
             threads: 2,
         };
         let plan = PackPlan {
+            ahead: None,
             objects,
             packs: repo.packs.get(&repo.dir, repo.hash)?,
             ids: pack::select(objects, &selection)?.ids,

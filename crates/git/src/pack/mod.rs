@@ -1,11 +1,14 @@
 //! Making packs: which objects go in, and their bytes.
 
+mod closed;
 mod index;
 mod select;
 mod set;
+mod sum;
 mod turn;
 mod write;
 
+pub(crate) use closed::{ClosedPack, ClosedPackCache};
 pub(crate) use index::{IndexEntry, write_index};
 pub(crate) use select::{Filter, Selection, select};
 pub(crate) use set::PackSetCache;

@@ -48,7 +48,8 @@ pub(crate) enum RawHeader {
 }
 
 impl PackFile {
-    fn places(&self) -> &[(u64, u32)] {
+    /// Every object's place and its position in the index, sorted by place.
+    pub(crate) fn places(&self) -> &[(u64, u32)] {
         self.places.get_or_init(|| {
             let index = &self.bundle.index;
             let mut places: Vec<(u64, u32)> = (0..index.num_objects())

@@ -2,17 +2,20 @@
 //! reader has it; everything else deflated anew.
 //!
 //! Of several copies of an object the one that is a delta is preferred, as pushes bring whole
-//! copies of what their deltas stand on. A base is always written before its deltas.
+//! copies of what their deltas stand on. A base is always written before its deltas. A closed pack
+//! can go ahead of everything else, byte for byte.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use gix::hash::ObjectId;
 use gix::objs::Kind;
 use gix_pack::data::{Version, entry::Header, header};
 
-use super::IndexEntry;
 use super::set::{PackSet, Place, RawHeader};
+use super::sum::PackSum;
+use super::{ClosedPack, IndexEntry};
 use crate::ids::{IdMap, IdSet};
 use crate::objects::{Objects, ReadError};
 
@@ -21,6 +24,9 @@ const MAX_CHAIN: u32 = 200;
 
 /// From so many objects on, the packs' objects are gathered before they are sought.
 const MANY: usize = 4096;
+
+/// So many bytes of a pack that goes ahead are copied at a time.
+const COPIED: usize = 256 << 10;
 
 /// Why a pack could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +37,9 @@ pub enum PackError {
     /// An object could not be read.
     #[error("the repository is damaged: {0}")]
     Read(#[from] ReadError),
+    /// A pack is not what was once written.
+    #[error("the repository is damaged: {0} does not have its checksum any more")]
+    Checksum(PathBuf),
     /// More objects than the format can count.
     #[error("more objects than one pack can hold")]
     TooMany,
@@ -40,10 +49,19 @@ pub enum PackError {
 pub(crate) struct PackPlan<'a> {
     pub(crate) objects: &'a Objects,
     pub(crate) packs: Arc<PackSet>,
-    /// What goes in, each once.
+    /// A pack whose objects all go in, as it stands.
+    pub(crate) ahead: Option<Arc<ClosedPack>>,
+    /// What else goes in, each once.
     pub(crate) ids: Vec<ObjectId>,
     /// What the reader has, for deltas of a thin pack; empty for a pack at rest.
     pub(crate) had: IdSet,
+}
+
+impl PackPlan<'_> {
+    /// How many objects go in.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len() + self.ahead.as_ref().map_or(0, |pack| pack.len())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,7 +76,7 @@ struct Writer<'a> {
     slots: IdMap<u32>,
     states: Vec<State>,
     out: &'a mut dyn Write,
-    hasher: gix::hash::Hasher,
+    sum: PackSum,
     written: u64,
     placed: Vec<IndexEntry>,
     head: Vec<u8>,
@@ -70,23 +88,27 @@ pub(crate) fn write_pack(
     plan: &PackPlan<'_>,
     out: &mut dyn Write,
 ) -> Result<(ObjectId, Vec<IndexEntry>), PackError> {
+    let all = u32::try_from(plan.len()).map_err(|_| PackError::TooMany)?;
     let num = u32::try_from(plan.ids.len()).map_err(|_| PackError::TooMany)?;
     let mut writer = Writer {
         plan,
         slots: plan.ids.iter().copied().zip(0..num).collect(),
         states: vec![State::Waiting; plan.ids.len()],
         out,
-        hasher: gix::hash::hasher(plan.objects.hash()),
+        sum: PackSum::new(plan.objects.hash()),
         written: 0,
         placed: Vec::with_capacity(plan.ids.len()),
         head: Vec::with_capacity(64),
         buf: Vec::new(),
     };
-    writer.put(&header::encode(Version::V2, num))?;
+    writer.put(&header::encode(Version::V2, all))?;
+    if let Some(pack) = &plan.ahead {
+        writer.put_ahead(pack)?;
+    }
     for slot in 0..num {
         writer.write_chain(slot)?;
     }
-    let checksum = writer.hasher.try_finalize().map_err(io::Error::other)?;
+    let checksum = writer.sum.finish();
     writer.out.write_all(checksum.as_slice())?;
     Ok((checksum, writer.placed))
 }
@@ -96,14 +118,37 @@ enum Form {
     Whole(Place),
     OnSlot(Place, u32),
     OnHad(Place, ObjectId),
+    /// On the object that begins there in the pack that went ahead.
+    OnAhead(Place, u64),
     Anew,
 }
 
 impl Writer<'_> {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hasher.update(bytes);
+        self.sum.update(bytes);
         self.written += bytes.len() as u64;
         self.out.write_all(bytes)
+    }
+
+    /// Copies a pack without its head and its checksum, which must be that of what was copied.
+    fn put_ahead(&mut self, pack: &ClosedPack) -> Result<(), PackError> {
+        let file = &pack.file;
+        let damaged = || PackError::Checksum(file.path.with_extension("pack"));
+        let head = usize::try_from(self.written).map_err(|_| PackError::TooMany)?;
+        let end = file.bundle.pack.pack_end() as u64;
+        let bytes = file.bundle.pack.entry_slice(0..end).ok_or_else(damaged)?;
+        let (start, entries) = bytes.split_at_checked(head).ok_or_else(damaged)?;
+        let mut sum = PackSum::new(self.plan.objects.hash());
+        sum.update(start);
+        for part in entries.chunks(COPIED) {
+            sum.update(part);
+            self.put(part)?;
+        }
+        if sum.finish() == file.bundle.pack.checksum() {
+            Ok(())
+        } else {
+            Err(damaged())
+        }
     }
 
     /// Writes an object after the objects it stands on.
@@ -148,6 +193,10 @@ impl Writer<'_> {
                         if fits {
                             return Form::OnSlot(place, *base_slot);
                         }
+                    } else if let Some(pack) = &self.plan.ahead
+                        && let Some(offset) = pack.offset(&base)
+                    {
+                        return Form::OnAhead(place, offset);
                     } else if self.plan.had.contains(&base) {
                         return Form::OnHad(place, base);
                     }
@@ -169,6 +218,10 @@ impl Writer<'_> {
             Form::OnHad(place, base_id) => packs
                 .entry(place)
                 .map(|entry| (entry, Header::RefDelta { base_id }, 1)),
+            Form::OnAhead(place, base_offset) => packs.entry(place).map(|entry| {
+                let base_distance = offset - base_offset;
+                (entry, Header::OfsDelta { base_distance }, MAX_CHAIN / 2)
+            }),
             Form::OnSlot(place, base) => match self.states[base as usize] {
                 State::Written {
                     offset: base_offset,

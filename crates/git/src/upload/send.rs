@@ -40,7 +40,7 @@ impl Answer<'_> {
         let talk = framing == Framing::Bands && !self.fetch.no_progress;
         let plan = self.plan()?;
         if talk {
-            let text = format!("Counting objects: {}, done.\n", plan.ids.len());
+            let text = format!("Counting objects: {}, done.\n", plan.len());
             pktline::band(out, Band::Progress, text.as_bytes())?;
         }
         let mut band = DataBand::new(out, framing == Framing::Bands);
@@ -63,13 +63,17 @@ impl Answer<'_> {
 
     fn plan(&self) -> Result<PackPlan<'_>, UploadError> {
         let roots = Roots::of(self.objects, &self.fetch.wants)?;
+        if let Some(plan) = self.plan_ahead(&roots)? {
+            return Ok(plan);
+        }
         let mut wanted = roots.commits;
         wanted.extend(&self.plan.wanted);
         let had = commits_of(self.objects, self.common);
         let commits = walk::difference(self.objects, &wanted, &had, &self.plan.grafts)?;
         let mut others = roots.others;
         if self.fetch.include_tag {
-            tags_along(self.repo, self.objects, &commits, &mut others, self.limits)?;
+            let sent: IdSet = commits.commits.iter().map(|(id, _)| *id).collect();
+            self.tags_along(&|id| sent.contains(id), &mut others)?;
         }
         let selection = Selection {
             commits: &commits,
@@ -86,9 +90,82 @@ impl Answer<'_> {
         Ok(PackPlan {
             objects: self.objects,
             packs: self.repo.packs.get(&self.repo.dir, self.repo.hash)?,
+            ahead: None,
             ids: selected.ids,
             had: selected.had,
         })
+    }
+
+    /// A clone of everything that a closed pack holds: the pack as it stands, and what it lacks.
+    fn plan_ahead(&self, roots: &Roots) -> Result<Option<PackPlan<'_>>, UploadError> {
+        let fetch = self.fetch;
+        let is_clone = self.common.is_empty()
+            && fetch.shallow.is_empty()
+            && !fetch.deepens()
+            && fetch.filter.is_none();
+        if !is_clone {
+            return Ok(None);
+        }
+        let Some(pack) = self.repo.closed_pack()? else {
+            return Ok(None);
+        };
+        let mut others = roots.others.clone();
+        let Some(commits) = pack.beyond(self.objects, &roots.commits, &others)? else {
+            return Ok(None);
+        };
+        if fetch.include_tag {
+            let new: IdSet = commits.commits.iter().map(|(id, _)| *id).collect();
+            self.tags_along(&|id| new.contains(id) || pack.contains(id), &mut others)?;
+        }
+        others.retain(|id| !pack.contains(id));
+        let selection = Selection {
+            commits: &commits,
+            others: &others,
+            edges: &[],
+            filter: None,
+            threads: self.limits.threads,
+        };
+        let mut ids = pack::select(self.objects, &selection)?.ids;
+        ids.retain(|id| !pack.contains(id));
+        Ok(Some(PackPlan {
+            objects: self.objects,
+            packs: self.repo.packs.get(&self.repo.dir, self.repo.hash)?,
+            ahead: Some(pack),
+            ids,
+            had: IdSet::default(),
+        }))
+    }
+
+    /// Adds the annotated tags of commits that are sent.
+    fn tags_along(
+        &self,
+        sent: &dyn Fn(&ObjectId) -> bool,
+        others: &mut Vec<ObjectId>,
+    ) -> Result<(), UploadError> {
+        let objects = self.objects;
+        let asked: IdSet = others.iter().copied().collect();
+        let mut buf = Vec::new();
+        for r in self.repo.refs()?.prefixed("refs/tags/") {
+            if hidden(&r.name, &self.limits.hidden_prefixes) || asked.contains(&r.target) {
+                continue;
+            }
+            let mut chain = Vec::new();
+            let mut at = r.target;
+            while chain.len() < 64 && objects.header(&at)?.0 == Kind::Tag {
+                chain.push(at);
+                let data = objects.find_kind(&at, Kind::Tag, &mut buf)?;
+                match parse::tag_target(data, objects.hash()) {
+                    Some(target) => at = target,
+                    None => break,
+                }
+            }
+            if sent(&at) {
+                others.extend(chain);
+            }
+        }
+        others.sort();
+        others.dedup();
+        Ok(())
     }
 }
 
@@ -128,38 +205,4 @@ impl Roots {
         roots.others.dedup();
         Ok(roots)
     }
-}
-
-/// Adds the annotated tags of commits that are being sent.
-fn tags_along(
-    repo: &Repository,
-    objects: &Objects,
-    commits: &walk::Difference,
-    others: &mut Vec<ObjectId>,
-    limits: &UploadLimits,
-) -> Result<(), UploadError> {
-    let sent: IdSet = commits.commits.iter().map(|(id, _)| *id).collect();
-    let asked: IdSet = others.iter().copied().collect();
-    let mut buf = Vec::new();
-    for r in repo.refs()?.prefixed("refs/tags/") {
-        if hidden(&r.name, &limits.hidden_prefixes) || asked.contains(&r.target) {
-            continue;
-        }
-        let mut chain = Vec::new();
-        let mut at = r.target;
-        while chain.len() < 64 && objects.header(&at)?.0 == Kind::Tag {
-            chain.push(at);
-            let data = objects.find_kind(&at, Kind::Tag, &mut buf)?;
-            match parse::tag_target(data, objects.hash()) {
-                Some(target) => at = target,
-                None => break,
-            }
-        }
-        if sent.contains(&at) {
-            others.extend(chain);
-        }
-    }
-    others.sort();
-    others.dedup();
-    Ok(())
 }

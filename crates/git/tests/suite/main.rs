@@ -1,5 +1,6 @@
 //! Real git clients, and hostile ones, against the crate behind a small HTTP server.
 
+mod ahead;
 mod carried;
 mod clients;
 mod hostile;
