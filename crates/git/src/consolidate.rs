@@ -28,11 +28,11 @@ pub struct Consolidated {
 impl Repository {
     /// How many packs there are. Above about 30, [`Repository::consolidate`] is worth its while.
     pub fn pack_count(&self) -> io::Result<usize> {
-        let all = self.packs.get(&self.dir, self.hash)?.packs.len();
-        Ok(all.saturating_sub(self.superseded().len()))
+        let set = self.packs.get(&self.dir, self.hash)?;
+        Ok(self.used_packs(&set)?.len())
     }
 
-    fn superseded(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+    pub(crate) fn superseded(&self) -> MutexGuard<'_, Vec<PathBuf>> {
         self.superseded
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -56,23 +56,21 @@ impl Repository {
             .consolidating
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let gone = std::mem::take(&mut *self.superseded());
-        if !gone.is_empty() {
-            self.remove_packs(&gone)?;
-        }
+        self.remove_superseded()?;
         let set = self.packs.get(&self.dir, self.hash)?;
+        let used = self.used_packs(&set)?;
         let mut outcome = Consolidated {
-            packs_before: set.packs.len(),
-            packs_after: set.packs.len(),
+            packs_before: used.len(),
+            packs_after: used.len(),
             objects: 0,
         };
-        if set.packs.len() <= max_packs {
+        if used.len() <= max_packs {
             return Ok(outcome);
         }
         // Largest first in the set.
         let mut sum = 0u64;
         let mut merged = Vec::new();
-        for pack in set.packs.iter().rev() {
+        for pack in used.iter().rev() {
             let count = u64::from(pack.bundle.index.num_objects());
             if merged.len() > 1 && count > sum {
                 break;
@@ -110,12 +108,21 @@ impl Repository {
         let gone = merged.iter().map(|p| p.path.clone());
         self.superseded()
             .extend(gone.filter(|p| p.file_stem() != Some(kept.as_ref())));
-        outcome.packs_after = set.packs.len() + 1 - merged.len();
+        outcome.packs_after = used.len() + 1 - merged.len();
         Ok(outcome)
     }
 
+    /// Removes the packs whose objects all stand in newer ones.
+    pub(crate) fn remove_superseded(&self) -> io::Result<()> {
+        let gone = std::mem::take(&mut *self.superseded());
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.remove_packs(&gone)
+    }
+
     /// Writes the pack and its index among the others; its name.
-    fn write_durably(&self, plan: &PackPlan<'_>) -> Result<String, PackError> {
+    pub(crate) fn write_durably(&self, plan: &PackPlan<'_>) -> Result<String, PackError> {
         let dir = QuarantineDir::create(self)?;
         let pack_path = dir.path().join("incoming.pack");
         let index_path = dir.path().join("incoming.idx");
@@ -138,7 +145,7 @@ impl Repository {
         Ok(name)
     }
 
-    fn remove_packs(&self, indexes: &[PathBuf]) -> io::Result<()> {
+    pub(crate) fn remove_packs(&self, indexes: &[PathBuf]) -> io::Result<()> {
         let dir = self.dir.join("objects/pack");
         // It would name packs that are gone.
         remove(&dir.join("multi-pack-index"))?;

@@ -48,6 +48,8 @@ pub struct Repository {
     pub(crate) consolidating: Mutex<()>,
     /// Packs whose objects are all in a newer one; the next consolidation removes them.
     pub(crate) superseded: Mutex<Vec<PathBuf>>,
+    /// Pushes between their check and the end of their refs.
+    pub(crate) pushes: Mutex<usize>,
 }
 
 /// Why a repository cannot be made or opened.
@@ -183,6 +185,7 @@ impl Repository {
             ends: Arc::new(ends(dir, hash).map_err(io_error("its shallow file is unreadable"))?),
             consolidating: Mutex::new(()),
             superseded: Mutex::new(Vec::new()),
+            pushes: Mutex::new(0),
         })
     }
 

@@ -21,10 +21,14 @@ use crate::objects::{Objects, ReadError, base_in};
 use crate::parse;
 use crate::refs::{Stamp, parse_id};
 use crate::repo::Repository;
+use crate::upload::Roots;
 use crate::walk::{self, Difference};
 
 /// A pack with fewer objects is not looked at: what it would save is not worth a file.
 const FEWEST: u32 = 1000;
+
+/// A pack that is smaller by more than this factor than the largest is not looked at.
+const ENOUGH: u32 = 4;
 
 /// A pack with more tips is not kept in mind.
 const MOST_TIPS: usize = 100_000;
@@ -135,14 +139,49 @@ impl Repository {
         self.dir.join("objects/info/closed-pack")
     }
 
+    /// Whether a collection would make clones faster: the packs in use are many and large beside
+    /// the one that is sent whole, or that one holds what branches and tags do not reach.
+    ///
+    /// # Errors
+    /// When packs or refs cannot be read.
+    pub fn gc_is_due(&self) -> io::Result<bool> {
+        let set = self.packs.get(&self.dir, self.hash)?;
+        let used = self.used_packs(&set)?;
+        let objects = |pack: &Arc<PackFile>| u64::from(pack.bundle.index.num_objects());
+        let all: u64 = used.iter().map(objects).sum();
+        if all < u64::from(FEWEST) || !self.ends.is_empty() {
+            return Ok(false);
+        }
+        let Some(pack) = self.closed_pack()? else {
+            return Ok(true);
+        };
+        let refs = self.refs()?;
+        let tips: Vec<ObjectId> = refs
+            .all()
+            .iter()
+            .filter(|r| is_public(&r.name))
+            .map(|r| r.target)
+            .collect();
+        let handle = self.objects();
+        let beyond = Roots::of(&handle, &tips)
+            .and_then(|roots| pack.beyond(&handle, &roots.commits, &roots.others))
+            .map_err(io::Error::other)?;
+        let new: u64 = used
+            .iter()
+            .filter(|p| p.path != pack.file.path)
+            .map(objects)
+            .sum();
+        Ok(beyond.is_none() || new > objects(&pack.file) / 2)
+    }
+
     /// The pack that may be sent whole to whoever wants its tips.
     pub(crate) fn closed_pack(&self) -> io::Result<Option<Arc<ClosedPack>>> {
         let set = self.packs.get(&self.dir, self.hash)?;
         self.closed.get(&self.closed_note(), &set, self.hash)
     }
 
-    /// Looks at the largest pack, unless that was done before, so that clones are fast: whether it
-    /// may be sent as it stands. Reads every commit, tag and tree of it; some seconds for a million
+    /// Looks at the larger packs, unless that was done before, so that clones are fast: whether one
+    /// may be sent as it stands. Reads every commit, tag and tree of them; some seconds for a million
     /// objects. Fetches and pushes go on meanwhile.
     ///
     /// # Errors
@@ -153,10 +192,12 @@ impl Repository {
             return Ok(false);
         }
         let set = self.packs.get(&self.dir, self.hash)?;
-        let Some(largest) = set.packs.first() else {
+        let used = self.used_packs(&set)?;
+        let Some(largest) = used.first() else {
             return Ok(false);
         };
-        if largest.bundle.index.num_objects() < FEWEST {
+        let most = largest.bundle.index.num_objects();
+        if most < FEWEST {
             return Ok(false);
         }
         let note = self.closed_note();
@@ -165,13 +206,24 @@ impl Repository {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e),
         };
+        // As large as the one that is known, or the largest, known to be open.
         if let Some((name, tips)) = before
-            && named(&largest.path, &name)
+            && let Some(known) = used.iter().find(|pack| named(&pack.path, &name))
+            && known.bundle.index.num_objects() >= most / ENOUGH
+            && (tips.is_some() || Arc::ptr_eq(known, largest))
         {
             return Ok(tips.is_some());
         }
-        let tips = tips_of(largest, self.hash).map_err(io::Error::other)?;
-        let stem = largest.path.file_stem().unwrap_or_default();
+        let large = |pack: &&Arc<PackFile>| pack.bundle.index.num_objects() >= most / ENOUGH;
+        let (mut pack, mut tips) = (largest, None);
+        for one in used.iter().filter(large) {
+            tips = tips_of(one, self.hash).map_err(io::Error::other)?;
+            if tips.is_some() {
+                pack = one;
+                break;
+            }
+        }
+        let stem = pack.path.file_stem().unwrap_or_default();
         let mut text = format!("{}\n", stem.to_string_lossy());
         match &tips {
             Some(tips) => tips
@@ -184,6 +236,11 @@ impl Repository {
         fs::rename(&new, &note)?;
         Ok(tips.is_some())
     }
+}
+
+/// Whether a clone gets the ref.
+pub(crate) fn is_public(name: &str) -> bool {
+    name.starts_with("refs/heads/") || name.starts_with("refs/tags/")
 }
 
 fn named(path: &Path, name: &str) -> bool {

@@ -8,10 +8,10 @@ mod sum;
 mod turn;
 mod write;
 
-pub(crate) use closed::{ClosedPack, ClosedPackCache};
+pub(crate) use closed::{ClosedPack, ClosedPackCache, is_public};
 pub(crate) use index::{IndexEntry, write_index};
 pub(crate) use select::{Filter, Selection, select};
-pub(crate) use set::PackSetCache;
+pub(crate) use set::{PackFile, PackSet, PackSetCache};
 pub use write::PackError;
 pub(crate) use write::{PackPlan, write_pack};
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use gix::hash::ObjectId;
 use gix::objs::Kind;
 
+use crate::gc::InFlight;
 use crate::objects::{Objects, ReadError};
 use crate::pktline::PktReader;
 use crate::refname;
@@ -176,6 +177,7 @@ pub struct Received {
     /// What the client can do.
     pub capabilities: Capabilities,
     quarantine: Quarantine,
+    _in_flight: InFlight,
 }
 
 /// Receives one push up to, not including, anything that others can see.
@@ -195,6 +197,7 @@ pub fn receive_pack(
         commands,
         capabilities,
         quarantine: Quarantine::none(),
+        _in_flight: InFlight::begin(repo),
     };
     let outcome = received.take_pack(&mut input.inner, limits, progress);
     match outcome {

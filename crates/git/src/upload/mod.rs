@@ -20,6 +20,7 @@ use crate::repo::Repository;
 
 pub(crate) use fetch::Fetch;
 pub(crate) use lsrefs::{hidden, peeled};
+pub(crate) use send::Roots;
 pub(crate) use shallow::by_depth;
 
 /// What one fetch may take.

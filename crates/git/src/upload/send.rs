@@ -9,7 +9,7 @@ use super::negotiate::commits_of;
 use super::shallow::Plan;
 use super::{Fetch, UploadError, UploadLimits, hidden};
 use crate::ids::IdSet;
-use crate::objects::Objects;
+use crate::objects::{Objects, ReadError};
 use crate::pack::{self, PackPlan, Selection};
 use crate::parse;
 use crate::pktline::{self, Band, DataBand};
@@ -170,14 +170,14 @@ impl Answer<'_> {
 }
 
 /// The wants, sorted by kind.
-struct Roots {
-    commits: Vec<ObjectId>,
+pub(crate) struct Roots {
+    pub(crate) commits: Vec<ObjectId>,
     /// Tags themselves, and trees and blobs.
-    others: Vec<ObjectId>,
+    pub(crate) others: Vec<ObjectId>,
 }
 
 impl Roots {
-    fn of(objects: &Objects, wants: &[ObjectId]) -> Result<Self, UploadError> {
+    pub(crate) fn of(objects: &Objects, wants: &[ObjectId]) -> Result<Self, ReadError> {
         let mut roots = Self {
             commits: Vec::new(),
             others: Vec::new(),

@@ -162,7 +162,7 @@ fn a_pack_that_lacks_something_is_never_sent_whole() -> Result {
     let (site, work) = large()?;
     let repo = site.repo()?;
     // The larger pack of two names objects of the smaller one.
-    for n in 0..2500 {
+    for n in 0..5000 {
         work.write(&format!("more/f{n}"), &format!("more {n}\n"))?;
     }
     let head = work.commit("last", "2")?;

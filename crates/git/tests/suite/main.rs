@@ -3,6 +3,7 @@
 mod ahead;
 mod carried;
 mod clients;
+mod collected;
 mod hostile;
 mod large;
 mod many;
