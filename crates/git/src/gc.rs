@@ -167,7 +167,7 @@ impl Repository {
     }
 
     /// Everything that these reach, each once.
-    fn reachable(&self, tips: &[ObjectId]) -> Result<Vec<ObjectId>, PackError> {
+    pub(crate) fn reachable(&self, tips: &[ObjectId]) -> Result<Vec<ObjectId>, PackError> {
         let objects = self.objects();
         let roots = Roots::of(&objects, tips)?;
         let commits = walk::difference(&objects, &roots.commits, &[], &Grafts::default())?;

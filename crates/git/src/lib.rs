@@ -13,7 +13,9 @@
 //! repository at any time. Refuses hooks, work trees, alternates and reftables.
 
 mod advertise;
+mod bundle_file;
 mod carried;
+mod check;
 mod checkout;
 mod consolidate;
 mod durable;
@@ -34,7 +36,9 @@ mod upload;
 mod walk;
 
 pub use advertise::{Protocol, Service, Transport, advertise};
+pub use bundle_file::{BundleError, BundleHead};
 pub use carried::{CarriedError, CarriedRefs, make_carried};
+pub use check::Checked;
 pub use checkout::{CheckoutError, CheckoutOptions, TreeLimits, checkout_tar, checkout_tree};
 pub use consolidate::Consolidated;
 pub use durable::Durability;

@@ -40,6 +40,9 @@ pub enum PackError {
     /// A pack is not what was once written.
     #[error("the repository is damaged: {0} does not have its checksum any more")]
     Checksum(PathBuf),
+    /// There is no branch and no tag.
+    #[error("the repository has no branch and no tag yet; there is nothing to write")]
+    Nothing,
     /// More objects than the format can count.
     #[error("more objects than one pack can hold")]
     TooMany,

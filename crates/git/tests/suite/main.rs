@@ -1,6 +1,7 @@
 //! Real git clients, and hostile ones, against the crate behind a small HTTP server.
 
 mod ahead;
+mod bundle_file;
 mod carried;
 mod clients;
 mod collected;
