@@ -18,6 +18,7 @@ mod kill;
 mod no_server;
 mod pages;
 mod power_cut;
+mod repo_files;
 mod self_update;
 mod serving;
 mod static_binary;

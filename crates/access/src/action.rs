@@ -100,6 +100,9 @@ actions! {
     RepoRename "repo.rename" Repo(Adm), Some(RepoAdmin), false, Some(Kind::RepoRename);
     RepoVisibility "repo.visibility" Repo(Adm), Some(RepoAdmin), false, Some(Kind::RepoVisibility);
     RepoDelete "repo.delete" Repo(Adm), Some(RepoAdmin), false, Some(Kind::RepoDelete);
+    RepoImport "repo.import" Repo(Adm), Some(RepoAdmin), false, Some(Kind::GitPushRejected);
+    RepoCheck "repo.check" Repo(Adm), Some(RepoAdmin), false, None;
+    RepoCollect "repo.collect" Repo(Adm), Some(RepoAdmin), false, Some(Kind::GcRun);
     CollaboratorList "collaborator.list" Repo(Adm), Some(RepoAdmin), false, None;
     CollaboratorAdd "collaborator.add" Repo(Adm), Some(RepoAdmin), false, Some(Kind::CollaboratorAdd);
     CollaboratorRemove "collaborator.remove" Repo(Adm), Some(RepoAdmin), false, Some(Kind::CollaboratorRemove);

@@ -339,6 +339,51 @@ pub(crate) enum Repo {
         /// owner/name
         path: String,
     },
+    /// Make a repo of a git bundle file or of a bare repository's directory
+    #[command(
+        after_help = "Branches and tags come along, or nothing does; no run starts.\n\nExamples:\n  \
+        cofferdam repo import lab/tasks-app tasks-app.bundle --for dev\n  \
+        cofferdam repo import lab/old /srv/git/old.git"
+    )]
+    Import {
+        /// owner/name; made if it does not exist, and must be empty if it does
+        path: String,
+        /// A file of `git bundle create FILE --all`, or a directory
+        source: PathBuf,
+        /// A user who gets write access
+        #[arg(long = "for")]
+        for_user: Option<String>,
+        /// Who may see it
+        #[arg(long, value_enum, default_value = "private")]
+        visibility: Visibility,
+    },
+    /// Write all branches and tags of a repo to one file, which `git clone FILE` reads
+    #[command(after_help = "Example:\n  cofferdam repo export lab/tasks-app -o tasks-app.bundle")]
+    Export {
+        /// owner/name
+        path: String,
+        /// The file; must not exist
+        #[arg(long, short)]
+        out: PathBuf,
+    },
+    /// Read every object of a repo and follow every ref. Exits 1 when something is wrong
+    #[command(after_help = "Example:\n  cofferdam repo fsck lab/tasks-app")]
+    Fsck {
+        /// owner/name
+        path: String,
+    },
+    /// Set aside what no ref reaches, and remove what was aside for longer than the grace
+    #[command(
+        after_help = "Done in the background after pushes where it pays; this does it now.\n\n\
+        Example:\n  cofferdam repo gc lab/tasks-app --grace-days 0"
+    )]
+    Gc {
+        /// owner/name
+        path: String,
+        /// How long what no ref reaches stays
+        #[arg(long, default_value_t = web::GRACE_DAYS)]
+        grace_days: u32,
+    },
 }
 
 #[derive(Debug, Subcommand)]

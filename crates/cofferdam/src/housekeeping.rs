@@ -1,6 +1,7 @@
 //! What an appliance does for itself in the background: packs merged, dead sessions removed.
 //!
-//! One thread, woken by commits that moved refs and once an hour. Nothing that anybody waits for
+//! One thread, woken by commits that moved refs and once an hour; the repos that changed within
+//! the hour are then collected. Nothing that anybody waits for
 //! happens here, and a failure is only told.
 
 use std::collections::BTreeSet;
@@ -41,12 +42,17 @@ pub(crate) fn start(app: &App, store: &Arc<Store>, clock: &Clock) -> std::io::Re
     let (app, store, clock) = (app.clone(), store.clone(), clock.clone());
     let work = move || {
         let mut hour = Stopwatch::start();
+        let mut changed = BTreeSet::new();
         loop {
             for repo in next(&waiting, HOUR.saturating_sub(hour.elapsed())) {
                 merge_packs(&app, repo);
+                changed.insert(repo);
             }
             if hour.elapsed() >= HOUR {
                 hour = Stopwatch::start();
+                for repo in std::mem::take(&mut changed) {
+                    collect(&app, &clock, repo);
+                }
                 sweep_sessions(&store, &clock);
             }
         }
@@ -82,7 +88,27 @@ fn merge_packs(app: &App, repo: RepoId) {
         Err(error) => tracing::warn!(%error, "packs were not counted"),
     }
     if let Err(error) = repository.prepare_clones() {
-        tracing::warn!(%error, "the largest pack was not looked at; clones count every object");
+        tracing::warn!(%error, "the larger packs were not looked at; clones count every object");
+    }
+}
+
+/// Sorts a repo's objects anew where that would make clones faster or disk use smaller.
+#[tracing::instrument(skip_all, fields(repo.id = %repo))]
+fn collect(app: &App, clock: &Clock, repo: RepoId) {
+    let Ok(repository) = app.repository(repo) else {
+        return;
+    };
+    let grace = Duration::from_secs(u64::from(web::GRACE_DAYS) * 24 * 3600);
+    let work = || -> Result<(), Box<dyn std::error::Error>> {
+        if repository.gc_is_due(grace, clock.now())? {
+            let done = repository.gc(grace, clock.now())?;
+            repository.prepare_clones()?;
+            tracing::info!(?done, "objects sorted");
+        }
+        Ok(())
+    };
+    if let Err(error) = work() {
+        tracing::warn!(%error, "objects were not sorted");
     }
 }
 

@@ -52,6 +52,9 @@ pub enum BundleError {
         /// Of the repository.
         repository: Kind,
     },
+    /// It was cut off or changed.
+    #[error("the file does not end in its own checksum: it was cut off or changed")]
+    Checksum,
     /// There is nothing in it to take over.
     #[error("the bundle names no branch and no tag")]
     Empty,
@@ -186,6 +189,36 @@ impl BundleHead {
         }
         pktline::flush(&mut text)?;
         Ok(Cursor::new(text).chain(pack))
+    }
+}
+
+/// Reads a whole bundle file and compares its pack with the checksum at its end.
+///
+/// # Errors
+/// When it cannot be read, is no bundle, or was cut off or changed.
+pub fn check_bundle(path: &std::path::Path) -> Result<BundleHead, BundleError> {
+    let mut input = io::BufReader::with_capacity(256 << 10, std::fs::File::open(path)?);
+    let head = BundleHead::read(&mut input)?;
+    let length = head.format.len_in_bytes();
+    let mut sum = pack::PackSum::new(head.format);
+    // What may be the checksum is not part of what it is made of.
+    let mut held: Vec<u8> = Vec::new();
+    loop {
+        let bytes = input.fill_buf()?;
+        if bytes.is_empty() {
+            break;
+        }
+        held.extend_from_slice(bytes);
+        let read = bytes.len();
+        input.consume(read);
+        let sure = held.len().saturating_sub(length);
+        sum.update(&held[..sure]);
+        held.drain(..sure);
+    }
+    if held == sum.finish().as_slice() {
+        Ok(head)
+    } else {
+        Err(BundleError::Checksum)
     }
 }
 

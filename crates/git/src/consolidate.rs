@@ -32,6 +32,18 @@ impl Repository {
         Ok(self.used_packs(&set)?.len())
     }
 
+    /// How much its packs and their indexes take on the disk, in bytes.
+    ///
+    /// # Errors
+    /// When the packs cannot be listed.
+    pub fn disk_bytes(&self) -> io::Result<u64> {
+        let mut bytes = 0;
+        for entry in fs::read_dir(self.dir.join("objects/pack"))? {
+            bytes += entry?.metadata()?.len();
+        }
+        Ok(bytes)
+    }
+
     pub(crate) fn superseded(&self) -> MutexGuard<'_, Vec<PathBuf>> {
         self.superseded
             .lock()

@@ -133,10 +133,7 @@ impl Repository {
                 }
             }
         }
-        let since = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let since = seconds(now);
         let mut kept = Vec::new();
         let sorted = [&named, &other].into_iter().filter(|ids| !ids.is_empty());
         for ids in sorted {
@@ -164,6 +161,14 @@ impl Repository {
         let set = self.packs.get(&self.dir, self.hash)?;
         done.packs_after = set.packs.len() - self.superseded().len();
         Ok(done)
+    }
+
+    /// Whether a pack was aside for longer than the grace.
+    pub(crate) fn something_is_over(&self, grace: Duration, now: SystemTime) -> io::Result<bool> {
+        let aside = self.aside()?;
+        Ok(aside
+            .values()
+            .any(|since| is_over(*since, grace, seconds(now))))
     }
 
     /// Everything that these reach, each once.
@@ -218,11 +223,14 @@ impl Repository {
         now: u64,
         grace: Duration,
     ) -> Result<usize, PackError> {
-        let old = |since: u64| since.saturating_add(grace.as_secs()) < now;
         let over: Vec<&Arc<PackFile>> = set
             .packs
             .iter()
-            .filter(|pack| aside.get(&*name_of(pack)).is_some_and(|since| old(*since)))
+            .filter(|pack| {
+                aside
+                    .get(&*name_of(pack))
+                    .is_some_and(|since| is_over(*since, grace, now))
+            })
             .collect();
         if over.is_empty() {
             return Ok(0);
@@ -245,6 +253,16 @@ impl Repository {
         self.write_aside(aside)?;
         Ok(removed)
     }
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+fn is_over(since: u64, grace: Duration, now: u64) -> bool {
+    since.saturating_add(grace.as_secs()) < now
 }
 
 fn name_of(pack: &PackFile) -> std::borrow::Cow<'_, str> {

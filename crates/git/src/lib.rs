@@ -36,7 +36,7 @@ mod upload;
 mod walk;
 
 pub use advertise::{Protocol, Service, Transport, advertise};
-pub use bundle_file::{BundleError, BundleHead};
+pub use bundle_file::{BundleError, BundleHead, check_bundle};
 pub use carried::{CarriedError, CarriedRefs, make_carried};
 pub use check::Checked;
 pub use checkout::{CheckoutError, CheckoutOptions, TreeLimits, checkout_tar, checkout_tree};

@@ -6,6 +6,7 @@ pub(crate) mod chains;
 pub(crate) mod inventory;
 pub(crate) mod people;
 pub(crate) mod pool;
+pub(crate) mod repo_files;
 pub(crate) mod repos;
 pub(crate) mod runs;
 pub(crate) mod update;

@@ -188,7 +188,7 @@ pub(crate) fn answer(kind: &str, body: Body) -> Response {
 }
 
 /// Notes in the audit log that objects were taken; the answer does not wait for it.
-fn note_fetch(app: &App, who: &Who, repo: &Repo, whole: bool) {
+pub(crate) fn note_fetch(app: &App, who: &Who, repo: &Repo, whole: bool) {
     let noted = app.store.write(|tx| -> Result<(), RecordError> {
         forge::record_fetch(tx, &app.auditor, who, repo, whole)?;
         Ok(())

@@ -19,6 +19,7 @@ mod guard;
 mod href;
 mod hub;
 mod identify;
+mod import;
 mod markdown;
 mod metrics;
 mod pages;
@@ -36,6 +37,7 @@ mod uses;
 mod view;
 mod words;
 
+pub use api::repo_files::GRACE_DAYS;
 pub use api::update::{NoteError, UpdateEvent, UpdateStage, Which};
 pub use config::{Inventory, WebConfig, WebLimits};
 pub use facilities::{Check, Facilities, Fact, NoFacilities, ProgramFacts, Slot, SlotState};

@@ -137,7 +137,7 @@ fn said(error: &PushFault) -> String {
     }
 }
 
-fn limits(app: &App) -> ReceiveLimits {
+pub(crate) fn limits(app: &App) -> ReceiveLimits {
     let limits = &app.config.limits;
     ReceiveLimits {
         max_pack_bytes: limits.push_bytes,
@@ -160,15 +160,7 @@ fn take(
     let repository = Arc::clone(received.repository());
     let outcomes = git::update_refs(&repository, updates, received.capabilities.atomic);
     received.settle(updates, &outcomes);
-    if let Err(error) = finish(app, who, &repository, &begun, updates, &outcomes) {
-        // The refs stand; the rows do not say so yet. The next push, or the next start, does it.
-        app.0
-            .unsettled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(begun.push);
-        return Err(error);
-    }
+    end(app, who, &repository, &begun, updates, &outcomes)?;
     Ok(messages(
         app,
         repo,
@@ -222,7 +214,28 @@ pub(crate) fn begin(
     })
 }
 
-/// The second transaction: the intent is complete, the runs of moved refs may start.
+/// The second transaction; should it fail, the next push or the next start makes up for it.
+pub(crate) fn end(
+    app: &App,
+    who: &Who,
+    repository: &Repository,
+    begun: &Begun,
+    updates: &[RefUpdate],
+    outcomes: &[RefOutcome],
+) -> Result<(), PushFault> {
+    let finished = finish(app, who, repository, begun, updates, outcomes);
+    if finished.is_err() {
+        // The refs stand; the rows do not say so yet.
+        app.0
+            .unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(begun.push);
+    }
+    finished
+}
+
+/// The intent is complete, the runs of moved refs may start.
 fn finish(
     app: &App,
     who: &Who,

@@ -193,6 +193,10 @@ routes! {
     post "/api/v1/repos" Api RepoCreate InBody api::repos::make;
     get "/api/v1/repos/{owner}/{repo}" Api RepoRead Repo api::repos::show;
     delete "/api/v1/repos/{owner}/{repo}" Api RepoDelete Repo api::repos::remove;
+    get "/api/v1/repos/{owner}/{repo}/bundle" Api GitFetch Repo api::repo_files::export;
+    post "/api/v1/repos/{owner}/{repo}/import" Api RepoImport Repo api::repo_files::take_in;
+    post "/api/v1/repos/{owner}/{repo}/check" Api RepoCheck Repo api::repo_files::check;
+    post "/api/v1/repos/{owner}/{repo}/gc" Api RepoCollect Repo api::repo_files::collect;
     get "/api/v1/repos/{owner}/{repo}/secrets" Api SecretList Repo api::repos::secrets;
     put "/api/v1/repos/{owner}/{repo}/secrets/{name}" Api SecretSet Repo api::repos::set_secret;
     delete "/api/v1/repos/{owner}/{repo}/secrets/{name}" Api SecretRemove Repo api::repos::remove_secret;

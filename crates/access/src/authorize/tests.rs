@@ -39,6 +39,9 @@ const TABLE: &str = "
     repo.rename             ----+++ --+--+ + -- +
     repo.visibility         ----+++ --+--+ + -- +
     repo.delete             ----+++ --+--+ + -- +
+    repo.import             ----+++ --+--+ + -- +
+    repo.check              ----+++ --+--+ + -- +
+    repo.collect            ----+++ --+--+ + -- +
     collaborator.list       ----+++ --+--+ + -- +
     collaborator.add        ----+++ --+--+ + -- +
     collaborator.remove     ----+++ --+--+ + -- +

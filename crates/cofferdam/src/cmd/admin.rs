@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::repo_files;
 use crate::cli::{Repo, Secret, Token, User};
 use crate::client::Client;
 use crate::output;
@@ -99,6 +100,24 @@ pub(super) async fn repo(client: &Client, verb: Repo, as_json: bool) -> anyhow::
                 .await?;
             say(as_json, &gone, || format!("deleted {path}"));
         }
+        Repo::Import {
+            path,
+            source,
+            for_user,
+            visibility,
+        } => {
+            let wanted = json!({
+                "path": path, "visibility": visibility.as_str(), "for": for_user,
+            });
+            return repo_files::import(client, &path, &source, wanted, as_json).await;
+        }
+        Repo::Export { path, out } => {
+            return repo_files::export(client, &path, &out, as_json).await;
+        }
+        Repo::Fsck { path } => return repo_files::check(client, &path, as_json).await,
+        Repo::Gc { path, grace_days } => {
+            return repo_files::collect(client, &path, grace_days, as_json).await;
+        }
     }
     Ok(OK)
 }
@@ -156,7 +175,7 @@ pub(crate) fn rows_of<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
         .map_or(&[], Vec::as_slice)
 }
 
-fn say(as_json: bool, answer: &Value, words: impl FnOnce() -> String) {
+pub(super) fn say(as_json: bool, answer: &Value, words: impl FnOnce() -> String) {
     if as_json {
         output::json(answer);
     } else {

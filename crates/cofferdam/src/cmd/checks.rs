@@ -169,7 +169,7 @@ pub(super) fn fsck(global: &Global) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Opens every repo, resolves every ref, and names leftovers of interrupted writes.
+/// Reads every object of every repo, follows every ref, and names what is no repo.
 fn check_repos(site: &Site, problems: &mut Vec<String>) -> anyhow::Result<usize> {
     let dir = site.store.dir().join("repos");
     let mut count = 0;
@@ -191,12 +191,7 @@ fn check_repos(site: &Site, problems: &mut Vec<String>) -> anyhow::Result<usize>
 
 fn check_repo(path: &std::path::Path, problems: &mut Vec<String>) -> anyhow::Result<()> {
     let repo = git::Repository::open(path, git::Durability::Full)?;
-    let refs = repo.refs()?;
-    let objects = repo.objects();
-    for git_ref in refs.all() {
-        if let Err(error) = objects.peel(git_ref.target) {
-            problems.push(format!("{}: {}: {error}", path.display(), git_ref.name));
-        }
-    }
+    let found = repo.check()?.problems;
+    problems.extend(found.iter().map(|p| format!("{}: {p}", path.display())));
     Ok(())
 }

@@ -112,9 +112,9 @@ async fn import(client: &Client, path: PathBuf, name: &str) -> anyhow::Result<Va
 }
 
 /// A writer that hands what it is given to the request's body, chunk by chunk.
-struct Chunks {
-    to: mpsc::Sender<io::Result<Bytes>>,
-    bar: ProgressBar,
+pub(super) struct Chunks {
+    pub(super) to: mpsc::Sender<io::Result<Bytes>>,
+    pub(super) bar: ProgressBar,
 }
 
 impl Write for &Chunks {
@@ -141,6 +141,11 @@ fn send_file(path: &Path, chunks: &Chunks) -> anyhow::Result<()> {
     } else {
         copy(path, chunks)
     };
+    finish(sent, path, chunks)
+}
+
+/// Ends a body that was read from `path`: a failure on this side becomes one on the other.
+pub(super) fn finish(sent: io::Result<()>, path: &Path, chunks: &Chunks) -> anyhow::Result<()> {
     match sent {
         // The server stopped reading: its own answer says why.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -160,7 +165,7 @@ fn send_file(path: &Path, chunks: &Chunks) -> anyhow::Result<()> {
     }
 }
 
-fn copy(path: &Path, mut chunks: &Chunks) -> io::Result<()> {
+pub(super) fn copy(path: &Path, mut chunks: &Chunks) -> io::Result<()> {
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 256 << 10];
     loop {
@@ -207,7 +212,7 @@ fn default_name(path: &Path) -> anyhow::Result<String> {
 }
 
 /// A bar with rate and time left on a terminal; nothing elsewhere.
-fn progress(size_bytes: u64, what: &str) -> ProgressBar {
+pub(super) fn progress(size_bytes: u64, what: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

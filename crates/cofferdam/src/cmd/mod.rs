@@ -7,6 +7,7 @@ mod checks;
 mod image;
 mod init;
 mod launcher;
+mod repo_files;
 mod runs;
 mod sbom;
 mod serve;

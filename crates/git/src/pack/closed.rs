@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use gix::hash::{Kind as HashKind, ObjectId, oid};
 use gix::objs::Kind;
@@ -139,12 +140,16 @@ impl Repository {
         self.dir.join("objects/info/closed-pack")
     }
 
-    /// Whether a collection would make clones faster: the packs in use are many and large beside
-    /// the one that is sent whole, or that one holds what branches and tags do not reach.
+    /// Whether a collection has something to do: something was aside for longer than the grace, or
+    /// clones would become faster, as the packs in use are large beside the one that is sent whole,
+    /// or that one holds what branches and tags do not reach.
     ///
     /// # Errors
     /// When packs or refs cannot be read.
-    pub fn gc_is_due(&self) -> io::Result<bool> {
+    pub fn gc_is_due(&self, grace: Duration, now: SystemTime) -> io::Result<bool> {
+        if self.something_is_over(grace, now)? {
+            return Ok(true);
+        }
         let set = self.packs.get(&self.dir, self.hash)?;
         let used = self.used_packs(&set)?;
         let objects = |pack: &Arc<PackFile>| u64::from(pack.bundle.index.num_objects());

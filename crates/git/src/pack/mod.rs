@@ -12,6 +12,7 @@ pub(crate) use closed::{ClosedPack, ClosedPackCache, is_public};
 pub(crate) use index::{IndexEntry, write_index};
 pub(crate) use select::{Filter, Selection, select};
 pub(crate) use set::{PackFile, PackSet, PackSetCache};
+pub(crate) use sum::PackSum;
 pub use write::PackError;
 pub(crate) use write::{PackPlan, write_pack};
 

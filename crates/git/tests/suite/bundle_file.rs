@@ -115,6 +115,16 @@ fn what_is_no_whole_bundle_is_refused_in_words() -> Result {
         read(b"# v2 git bundle\n\n"),
         Err(BundleError::Empty)
     ));
+    let file = site.path("whole.bundle");
+    std::fs::write(&file, &whole)?;
+    git::check_bundle(&file)?;
+    for cut in [whole.len() - 1, whole.len() - 21, 300] {
+        std::fs::write(&file, &whole[..cut])?;
+        assert!(
+            matches!(git::check_bundle(&file), Err(BundleError::Checksum)),
+            "{cut}"
+        );
+    }
     for cut in [20, 40, 60] {
         let error = read(&whole[..cut]).err().ok_or("it was read")?;
         assert!(error.to_string().contains("line 2"), "{error}");

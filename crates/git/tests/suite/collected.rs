@@ -41,6 +41,8 @@ fn what_was_taken_back_goes_after_the_grace() -> Result {
     assert_eq!((second.set_aside, second.removed), (0, 0), "{second:?}");
     assert_eq!(second.packs_after, first.packs_after);
     assert!(has(&site, &gone));
+    assert!(!repo.gc_is_due(14 * DAY, now + 13 * DAY)?);
+    assert!(repo.gc_is_due(14 * DAY, now + 15 * DAY)?);
     let third = repo.gc(14 * DAY, now + 15 * DAY)?;
     assert_eq!(third.removed, 3, "{third:?}");
     assert!(!has(&site, &gone));
@@ -85,11 +87,11 @@ fn what_pull_refs_reach_stays_and_does_not_slow_clones() -> Result {
     git(&site.bare(), &["update-ref", "refs/pull/1/head", &pulled])?;
     work.git(&["push", "-q", "origin", "--delete", "side"])?;
     let repo = site.repo()?;
-    assert!(repo.gc_is_due()?);
+    assert!(repo.gc_is_due(DAY, today())?);
     let done = repo.gc(Duration::ZERO, today())?;
     assert_eq!(done.set_aside, 0, "{done:?}");
     assert!(repo.prepare_clones()?);
-    assert!(!repo.gc_is_due()?);
+    assert!(!repo.gc_is_due(DAY, today())?);
     assert!(has(&site, &pulled));
     let note = std::fs::read_to_string(site.bare().join("objects/info/closed-pack"))?;
     let head = git(&site.bare(), &["rev-parse", "main"])?;
