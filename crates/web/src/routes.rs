@@ -237,7 +237,7 @@ routes! {
     post "/api/v1/bundles/need" Api SlipExport Instance api::bundles::need;
     get "/api/v1/bundles/trust" Api BundleRead Instance api::bundles::trust;
     put "/api/v1/bundles/trust" Api TrustPin Instance api::bundles::pin;
-    get "/api/v1/bundles/{seq}/custody" Api BundleRead Instance api::chains::custody;
+    get "/api/v1/bundles/{number}/custody" Api BundleRead Instance api::chains::custody;
     get "/api/v1/inventory/sbom" Api ServerStatus Instance api::inventory::sbom;
     get "/api/v1/catalogue" Api CatalogueRead Instance api::bundles::catalogue;
     get "/api/v1/audit" Api AuditRead Instance api::audit::list;

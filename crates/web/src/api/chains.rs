@@ -21,7 +21,7 @@ pub(crate) struct Which {
     channel: Option<String>,
 }
 
-/// `GET /api/v1/bundles/{seq}/custody`: who built, brought and let in the bundle of that number.
+/// `GET /api/v1/bundles/{number}/custody`: who built, brought and let in the bundle of that number.
 pub(crate) async fn custody(
     ctx: Ctx,
     Path(seq): Path<u64>,
