@@ -137,6 +137,11 @@ fn nothing_is_lost_or_run_twice_when_the_server_is_killed_under_load() -> Result
         "{count} kills, {} acknowledged pushes, runs: {outcomes:?}",
         told.len()
     );
+    for run in runs.values().flatten().take(50) {
+        let verify = ["run", "verify", REPO, &run["number"].to_string()];
+        let proved = site.appliance.json(&verify)?;
+        assert_eq!(proved["good"], true, "{proved}");
+    }
     assert!(!told.is_empty(), "no push was ever acknowledged");
     assert!(lost.is_empty(), "lost pushes: {lost:?}");
     assert!(without.is_empty(), "pushes without a run: {without:?}");

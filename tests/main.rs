@@ -1,5 +1,6 @@
 //! The stories: each file drives the real binary, real git and HTTP through one of them.
 
+mod attested;
 mod audit;
 mod audit_story;
 mod bad_images;

@@ -1,6 +1,6 @@
 """A second verifier of audit exports, written from docs/audit.md and the specifications named
-there (RFC 6962, RFC 8032, C2SP signed-note and tlog-checkpoint, minisign). Standard library only;
-it shares no code with the program and reads whole files into memory.
+there (RFC 6962, RFC 8032, C2SP signed-note and tlog-checkpoint, minisign, DSSE, in-toto).
+Standard library only; it shares no code with the program and reads whole files into memory.
 
     verify.py FILE.cfa            says what is wrong, exits 1
     verify.py --all FOLDER        prints `good NAME` or `bad NAME` for each file
@@ -171,6 +171,77 @@ def minisign(public, signature, message):
     need(ed25519(raw[10:], first[10:] + said, second), "a trusted comment is wrong")
 
 
+# DSSE and in-toto: the statements of jobs.
+def pae(kind, payload):
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+# The test vector of the DSSE specification.
+assert (
+    pae(b"http://example.com/HelloWorld", b"hello world")
+    == b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+)
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+KINDS = {
+    "provenance": "https://slsa.dev/provenance/v1",
+    "receipt": "https://cofferdam.invalid/where-it-ran/v1",
+}
+
+
+def pem(text):
+    first, key, last, end = text.decode().split("\n")
+    need(first == "-----BEGIN PUBLIC KEY-----" and not end, "attest.pub is no key")
+    need(last == "-----END PUBLIC KEY-----", "attest.pub is no key")
+    raw = b64(key)
+    need(len(raw) == 44 and raw.startswith(bytes.fromhex("302a300506032b6570032100")), "attest.pub")
+    return raw[12:], sha(raw).hex()
+
+
+def statement(data, predicate, key, name):
+    envelope = json.loads(data)
+    need(list(envelope) == ["payload", "payloadType", "signatures"], "an envelope has other fields")
+    kind, payload = envelope["payloadType"], b64(envelope["payload"])
+    need(kind == "application/vnd.in-toto+json", "an envelope holds no statement")
+    own = [s["sig"] for s in envelope["signatures"] if s["keyid"] == name]
+    need(own, "an envelope is not signed by attest.pub")
+    need(all(ed25519(key, pae(kind.encode(), payload), b64(s)) for s in own), "a bad envelope")
+    said = json.loads(payload)
+    need(said["_type"] == STATEMENT and said["predicateType"] == predicate, "another statement")
+    need(said["subject"] and all(s["digest"] for s in said["subject"]), "a statement of nothing")
+    return said
+
+
+def attested(files, entries, whole):
+    lone = {name for name in files if name.endswith(".dsse.json")}
+    entries = [e for e in entries if e["act"] == "job.attested"]
+    if not lone and (not entries or not whole):
+        return
+    key, name = pem(files["attest.pub"])
+    left = json.loads(files.get("jobs/left-out.json", b'{"before":0}'))["before"]
+    for entry in entries:
+        job, said = entry["obj"]["id"].split(":")[1], entry["d"]
+        folder = f"jobs/{job}" if said["attempt"] == 1 else f"jobs/{job}/attempt-{said['attempt']}"
+        for part, predicate in KINDS.items():
+            file = f"{folder}/{part}.dsse.json"
+            if file not in lone:
+                need(not whole or entry["seq"] < left, f"{file} is missing")
+                continue
+            lone.remove(file)
+            need(said["key"] == name, f"{file} is by another key than attest.pub")
+            need("sha256:" + sha(files[file]).hex() == said[part], f"{file} was changed")
+            told = statement(files[file], predicate, key, name)
+            body = told["predicate"]
+            if part == "provenance":
+                body = body["runDetails"]["metadata"]
+            end = f"/jobs/{job}/attempts/{said['attempt']}"
+            need(body["invocationId"].endswith(end), f"{file} is of another job")
+            logs = [s["digest"]["sha256"] for s in told["subject"] if "sha256" in s["digest"]]
+            wanted = [said["log"].removeprefix("sha256:")] if said["log"] else []
+            need(logs == wanted, f"{file} is of another log")
+    need(not lone, "a statement is named by no entry that is shown")
+
+
 # The tree: RFC 6962, 2.1, as a stack of whole subtrees.
 class Tree:
     def __init__(self):
@@ -256,6 +327,7 @@ def verify(data):
         need(shown[first]["t"] < manifest["since"], "the range may begin too late")
     if manifest["until"] and last < size:
         need(shown[last - 1]["t"] >= manifest["until"], "the range may end too early")
+    attested(files, shown.values(), manifest["filter"] is None)
     for file in (f for f in files if f.startswith("openings/")):
         for line in files[file].splitlines():
             said = json.loads(line)

@@ -41,7 +41,11 @@ fn the_version_before_works_on_after_the_next_one_added_to_the_database() -> Res
 #[test]
 fn t43_a_database_that_a_later_version_changed_is_refused_by_name() -> Result {
     let mut site = Installed::bare()?;
-    let migration = "-- needs 3\nCREATE TABLE changed (x INTEGER) STRICT";
+    let known = Program::THIS.schema()["queue"];
+    let migration = format!(
+        "-- needs {}\nCREATE TABLE changed (x INTEGER) STRICT",
+        known + 1
+    );
     let what = json!({ "version": "0.2.0", "migration": migration });
     let next = site.install(&build(&what)?)?;
     site.start()?;

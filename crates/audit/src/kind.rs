@@ -99,6 +99,7 @@ kinds! {
         JobTimedOut = "job.timed_out" 2,
         JobLost = "job.lost" 3,
         JobRetried = "job.retried" 1,
+        JobAttested = "job.attested" 1,
         JobLogRead = "job.log_read" 1,
         JobLogDeleted = "job.log_deleted" 3,
     }

@@ -1,5 +1,6 @@
 //! The command line: every verb, its arguments and its help.
 
+mod attest;
 mod audit;
 mod bundle;
 mod carried;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use attest::{AttestRun, VerifyRun};
 pub(crate) use audit::{Audit, AuditVerb, Export, Search, Verify, Witness};
 pub(crate) use bundle::{
     Build, Bundle, Carried, Connected, Fetching, Key, Keys, Lock, MakeImage, Password, Plan, Root,
@@ -432,6 +434,15 @@ pub(crate) enum Image {
     },
     /// List images
     List,
+    /// Say which bundle brought an image, who approved it, where the log says so, what ran in it
+    #[command(
+        after_help = "Examples:\n  cofferdam image explain docker.io/library/debian:12\n  \
+        cofferdam image explain sha256:4bd6…"
+    )]
+    Explain {
+        /// Name or digest
+        name: String,
+    },
     /// Remove an image and what only it uses
     Remove {
         /// Name or digest
@@ -464,6 +475,14 @@ pub(crate) enum Run {
     },
     /// Follow a run to its end; exits 0 on success, 1 on failure, 2 on error
     Watch(RunRef),
+    /// Check what is signed of a run's jobs: exits 0 when all holds, 1 when not, 2 on error
+    #[command(after_help = "Examples:\n  cofferdam run verify lab/tasks-app 12\n  \
+        cofferdam run verify lab/tasks-app 12 --job test --json\n  \
+        cofferdam run verify --offline proof/ --key \"$(cat log.key)\"")]
+    Verify(VerifyRun),
+    /// Take the signed receipt and provenance of a run's jobs away, with all that proves them
+    #[command(after_help = "Example:\n  cofferdam run attest lab/tasks-app 12 -o proof/")]
+    Attest(AttestRun),
     /// Ask that a run be cancelled
     Cancel(RunRef),
     /// Run again: all jobs, or only those that failed

@@ -1,6 +1,7 @@
 //! The Cofferdam program as a library, so that another build of it can be made: flags, config,
 //! wiring. [`run`] is its table of contents.
 
+mod attesting;
 mod cli;
 mod client;
 mod cmd;

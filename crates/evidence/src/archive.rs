@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 const BLOCK: usize = 512;
 /// Most files of an archive.
-pub const FILES_MAX: usize = 100_000;
+pub const FILES_MAX: usize = 200_000;
 /// Largest file of an archive: what the size field can say.
 const SIZE_MAX: u64 = 0o77_777_777_777;
 

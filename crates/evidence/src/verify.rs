@@ -7,10 +7,12 @@
 mod beside;
 mod entries;
 mod hold;
+mod statements;
 
 pub use beside::{Beside, Wrong};
 pub use entries::each;
 pub use hold::anchors_of;
+pub use statements::{KEY as STATEMENTS_KEY, LEFT_OUT, LeftOut};
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,6 +26,7 @@ use crate::archive::{self, ArchiveError, Place};
 use crate::checkpoint::Checkpoint;
 use crate::manifest::{self, FORMAT, Manifest};
 use crate::note::{NOTE_MAX_BYTES, Note, NoteKey};
+use crate::proof::Named;
 use crate::tree::Hash;
 
 /// First line of every minisign signature by a log: it is not signed, so it has one spelling.
@@ -79,6 +82,12 @@ pub struct Verdict {
     pub hidden: u64,
     /// Values that open commitments.
     pub openings: u64,
+    /// Signed statements of jobs that are there and hold.
+    pub statements: u64,
+    /// The id of the key that signed them; empty without any.
+    pub statements_key: String,
+    /// The entry from which on statements are there, where they did not all fit.
+    pub statements_from: Option<u64>,
     /// Size of the earlier export that this one was seen to continue.
     pub continues: Option<u64>,
     /// Witnesses whose signature is there.
@@ -108,6 +117,8 @@ struct Open {
     file: File,
     places: BTreeMap<String, Place>,
     verdict: Verdict,
+    /// What the entries that are shown say of jobs' statements.
+    attested: Vec<Named>,
 }
 
 /// Ends the checks: the findings say why.
@@ -177,6 +188,7 @@ pub fn verify(path: &Path, anchors: &Anchors) -> Result<Verdict, VerifyError> {
         file,
         places: BTreeMap::new(),
         verdict: Verdict::default(),
+        attested: Vec::new(),
     };
     match archive::list(&mut open.file, facts.len()) {
         Ok(places) => {
@@ -208,6 +220,7 @@ fn check(open: &mut Open, path: &Path, anchors: &Anchors) -> Result<(), Refused>
     hold::witnesses(open, &note, &checkpoint, anchors)?;
     let at = hold::previous_size(open, &key, &checkpoint, anchors)?;
     let root_then = entries::check(open, path, &manifest, &checkpoint, at)?;
+    statements::check(open, &manifest)?;
     hold::previous(open, &checkpoint, anchors, root_then)
 }
 

@@ -8,9 +8,9 @@ use audit::Auditor;
 use queue::Claimed;
 use runner::executor::ImageFacts;
 use runner::{CarriedAction, Secret, Source, Supply};
-use store::{Store, StoreError};
+use store::{Store, StoreError, Tx};
 use supply::{NoImage, Served, generation};
-use vocab::RepoId;
+use vocab::{Fence, RepoId};
 
 use crate::dispatcher::chain;
 use crate::supplied::Supplied;
@@ -37,6 +37,8 @@ pub struct Appliance {
     pub actions: supply::Actions,
     /// What jobs ask for in vain.
     pub wants: supply::Wants,
+    /// What jobs are given.
+    pub given: supply::Given,
     /// Which version of a tool may stand in for another, from the settings.
     pub aliases: Arc<BTreeMap<String, String>>,
 }
@@ -69,6 +71,7 @@ impl Provider for Appliance {
             .store
             .read(|db| supply::resolve_labels(db, &self.labels, labels, held.generation()))
             .map_err(|e| chain(&e))?;
+        self.given.note(claimed.fence, &image.digest);
         Ok(Some(self.facts(image)))
     }
 
@@ -105,12 +108,20 @@ impl Provider for Appliance {
         let Some(generation) = held.generation() else {
             return Ok(None);
         };
-        let supplied = Supplied::look(self, generation, claimed.fence.job)?;
+        let supplied = Supplied::look(self, generation, claimed.fence)?;
         Ok(Some(Arc::new(supplied)))
     }
 
     fn actions(&self, claimed: &Claimed, held: &Held) -> Result<Vec<CarriedAction>, String> {
         carried::actions(self, claimed, held)
+    }
+
+    fn ending(&self, tx: &mut Tx<'_>, fence: Fence) -> Result<(), StoreError> {
+        self.given.write(tx, fence)
+    }
+
+    fn forget(&self, fence: Fence) {
+        self.given.forget(fence);
     }
 
     fn ended(&self) {

@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
-use queue::{Claimed, Ended, Fenced};
+use queue::{Claimed, Ended, Fenced, QueueError};
 use runner::{Cancel, JobOrder, JobReport};
 use serde_json::{Map, Value};
 use vocab::{Clock, Fence, Outcome, from_unix_ms};
@@ -159,11 +159,20 @@ fn to_json(value: &impl serde::Serialize) -> Value {
 /// Stores the result. A database that cannot take it now is asked again; after that the lease
 /// runs out and the job is lost, which is then the truth.
 fn finish(parts: &Parts, fence: Fence, result: &Ended) {
+    offer(parts, fence, result);
+    parts.provider.forget(fence);
+}
+
+fn offer(parts: &Parts, fence: Fence, result: &Ended) {
     for attempt in 1..=FINISH_TRIES {
         let now: SystemTime = parts.clock.now();
-        let stored = parts
-            .store
-            .write(|tx| queue::finish(tx, now, &parts.auditor, fence, result));
+        let stored = parts.store.write(|tx| {
+            let ended = queue::finish(tx, now, &parts.auditor, fence, result)?;
+            if let Fenced::Done(()) = ended {
+                parts.provider.ending(tx, fence)?;
+            }
+            Ok::<_, QueueError>(ended)
+        });
         match stored {
             Ok(Fenced::Done(())) => return,
             Ok(Fenced::Lost(lost)) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use queue::Claimed;
 use runner::executor::ImageFacts;
 use runner::{CarriedAction, Source, Supply};
+use store::{StoreError, Tx};
 use supply::{GenerationId, Lease, Served};
 use vocab::{Fence, RepoId};
 
@@ -60,6 +61,14 @@ pub trait Provider: Send + Sync {
     fn actions(&self, _claimed: &Claimed, _held: &Held) -> Result<Vec<CarriedAction>, String> {
         Ok(Vec::new())
     }
+
+    /// A job ends: what it was given is written down in the transaction of its end.
+    fn ending(&self, _tx: &mut Tx<'_>, _fence: Fence) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The job of `fence` has ended, or is lost: what was held in memory of it goes.
+    fn forget(&self, _fence: Fence) {}
 
     /// A job has ended: what it asked for in vain is written down.
     fn ended(&self) {}

@@ -9,8 +9,8 @@ use bundle::Item;
 use bundle::manifest::{Tool, ToolFormat};
 use runner::{Supply, SupplyFacts, ToolFacts, ToolPacking};
 use store::Store;
-use supply::{GenerationId, Wants, generation};
-use vocab::JobId;
+use supply::{GenerationId, Given, Wants, generation};
+use vocab::Fence;
 
 use crate::Appliance;
 use crate::dispatcher::chain;
@@ -20,8 +20,9 @@ pub(crate) struct Supplied {
     store: Arc<Store>,
     generation: GenerationId,
     facts: SupplyFacts,
-    job: JobId,
+    fence: Fence,
     wants: Wants,
+    given: Given,
     aliases: Arc<BTreeMap<String, String>>,
 }
 
@@ -29,7 +30,7 @@ impl Supplied {
     pub(crate) fn look(
         appliance: &Appliance,
         generation: GenerationId,
-        job: JobId,
+        fence: Fence,
     ) -> Result<Self, String> {
         let maker = appliance
             .store
@@ -46,8 +47,9 @@ impl Supplied {
                 seq: maker.seq,
                 manifest: maker.manifest,
             },
-            job,
+            fence,
             wants: appliance.wants.clone(),
+            given: appliance.given.clone(),
             aliases: appliance.aliases.clone(),
         })
     }
@@ -88,7 +90,9 @@ impl Supply for Supplied {
             return Err(format!("{} is not in this generation", tool.digest));
         }
         let file = self.store.blobs().read(&tool.digest);
-        Ok(Box::new(file.map_err(|e| chain(&e))?))
+        let file = file.map_err(|e| chain(&e))?;
+        self.given.note(self.fence, &tool.digest);
+        Ok(Box::new(file))
     }
 
     fn alias(&self, name: &str, version: &str) -> Option<String> {
@@ -100,7 +104,7 @@ impl Supply for Supplied {
     }
 
     fn want(&self, kind: &str, name: &str) {
-        self.wants.note(kind, name, Some(self.job));
+        self.wants.note(kind, name, Some(self.fence.job));
     }
 }
 

@@ -173,6 +173,7 @@ pub(crate) fn end_held(
 ) -> Result<(), QueueError> {
     let fence = holding.fence;
     sql::end_held(tx, by.now_ms(), fence, ended)?;
+    sql::insert_due(tx, fence.job, fence.attempt)?;
     let job = (fence.job, holding.name.as_str());
     by.record_end(tx, holding.run, job, ended.outcome, |entry| {
         let entry = entry

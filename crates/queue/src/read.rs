@@ -63,6 +63,12 @@ pub fn problems(db: &Db, run: RunId) -> Result<Vec<String>, QueueError> {
     Ok(serde_json::from_str(&plan.problems).unwrap_or_default())
 }
 
+/// What a run was given by whoever started it: an object; empty for most.
+pub fn inputs_of(db: &Db, run: RunId) -> Result<serde_json::Value, QueueError> {
+    let plan = sql::plan(db, run)?.ok_or(QueueError::NoRun(run))?;
+    Ok(serde_json::from_str(&plan.inputs).unwrap_or_default())
+}
+
 /// A run's jobs, in the workflow's order, matrix legs together.
 pub fn jobs_of(db: &Db, run: RunId) -> Result<Vec<JobRow>, QueueError> {
     Ok(sql::jobs_of(db, run)?)

@@ -1,6 +1,6 @@
 //! The images that this appliance holds, and which of them serves a job's labels.
 //!
-//! Owns tables `image`, `image_layer`, `image_name`, those of bundles and generations, and the
+//! Owns tables `image`, `image_layer`, `image_name`, `job_given`, those of bundles and generations, and the
 //! directories `DATA/layers/<diff id>` and `DATA/actions`. Never talks to a registry: what is not here is named as missing. Invariants: a row exists only
 //! after its layers are unpacked, verified and durable; a name points at one digest.
 //! Source: design/architecture.md, "On disk".
@@ -9,6 +9,7 @@ mod actions;
 pub mod bundles;
 mod candidate;
 pub mod generation;
+mod given;
 mod images;
 mod import;
 mod inventory;
@@ -30,6 +31,7 @@ pub use actions::{
 };
 pub use candidate::{Candidate, canary, candidate, epoch};
 pub use generation::GenerationId;
+pub use given::{GIVEN_MAX, Given, Noted, given, given_to};
 pub use images::{
     ImageRow, LayerRow, default_image, images, newest_import_ms, remove, resolve, unpacked,
 };
@@ -57,5 +59,6 @@ pub const MIGRATIONS: store::Migrations = store::Migrations {
             include_str!("../migrations/0003_unpacked.sql"),
         ),
         ("0004_import", include_str!("../migrations/0004_import.sql")),
+        ("0005_given", include_str!("../migrations/0005_given.sql")),
     ],
 };

@@ -2,6 +2,7 @@
 
 pub(crate) mod bundles;
 pub(crate) mod generations;
+pub(crate) mod given;
 pub(crate) mod keeping;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;

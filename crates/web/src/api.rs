@@ -1,8 +1,10 @@
 //! The JSON API: every answer and refusal is JSON. Source: docs/api.md.
 
+pub(crate) mod attest;
 pub(crate) mod audit;
 pub(crate) mod bundles;
 pub(crate) mod chains;
+pub(crate) mod explain;
 pub(crate) mod inventory;
 pub(crate) mod people;
 pub(crate) mod pool;

@@ -20,6 +20,7 @@ pub(crate) mod pool;
 pub(crate) mod repos;
 pub(crate) mod run;
 mod run_parts;
+mod run_signed;
 pub(crate) mod runs;
 pub(crate) mod settings;
 mod wants;

@@ -214,12 +214,17 @@ routes! {
     get "/api/v1/jobs/{id}" Api RunRead Job api::runs::job;
     get "/api/v1/jobs/{id}/log" Api LogRead Job api::runs::log;
     get "/api/v1/jobs/{id}/log/stream" Api LogRead Job events::log;
+    get "/api/v1/jobs/{id}/log/file" Api LogRead Job api::attest::log_file;
     get "/api/v1/jobs/{id}/receipt" Api RunRead Job api::runs::receipt;
+    get "/api/v1/jobs/{id}/attestation" Api RunRead Job api::attest::show;
+    get "/api/v1/jobs/{id}/provenance" Api RunRead Job api::attest::provenance;
+    get "/api/v1/jobs/{id}/where-it-ran" Api RunRead Job api::attest::where_it_ran;
 
     get "/api/v1/queue" Api QueueRead Instance api::pool::queue;
     get "/api/v1/runners" Api RunnerRead Instance api::pool::runners;
     get "/api/v1/doctor" Api ServerStatus Instance api::pool::doctor;
     get "/api/v1/images" Api ImageList Instance api::pool::images;
+    get "/api/v1/images/{*name}" Api AuditRead Instance api::explain::image;
     put "/api/v1/images/{*name}" Api ImageImport Instance api::pool::import;
     delete "/api/v1/images/{*name}" Api ImageRemove Instance api::pool::remove_image;
     get "/api/v1/bundles" Api BundleRead Instance api::bundles::history;

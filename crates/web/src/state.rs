@@ -30,6 +30,8 @@ pub struct AppParts {
     pub auditor: Auditor,
     /// The seal of the audit log; none where it was tampered with.
     pub seal: Option<Arc<audit::Seal>>,
+    /// What signs statements; none where its key or the seal cannot be used.
+    pub attester: Option<Arc<attest::Attester>>,
     /// Keys that seal secrets.
     pub keys: Arc<access::Keys>,
     /// The place through which bundles come in.
@@ -38,6 +40,8 @@ pub struct AppParts {
     pub leases: supply::Leases,
     /// What is asked for and not there.
     pub wants: supply::Wants,
+    /// What running jobs are given.
+    pub given: supply::Given,
     /// Unpacks the layers of an image somewhere safe.
     pub unpack: Arc<dyn supply::Unpack + Send + Sync>,
     /// The clock.

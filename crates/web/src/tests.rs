@@ -96,15 +96,27 @@ fn open(dir: &Path, clock: &Clock, change: impl FnOnce(&mut WebConfig)) -> App {
         ..WebConfig::default()
     };
     change(&mut config);
+    let seal = audit::Seal::open(dir, "test", &entropy).unwrap();
+    let logs = Logs::open(&dir.join("logs")).unwrap();
+    let appliance = attest::Appliance {
+        name: "test".into(),
+        log: seal.key().clone(),
+        url: config.public_url.clone(),
+        version: "0".into(),
+    };
+    let (shared, recorder) = (store.clone(), auditor.clone());
+    let attester = attest::Attester::open(shared, recorder, logs.clone(), appliance).unwrap();
     App::new(AppParts {
         intake: supply::testing::intake(&store, &auditor),
         store,
-        logs: Logs::open(&dir.join("logs")).unwrap(),
+        logs,
         auditor,
-        seal: Some(Arc::new(audit::Seal::open(dir, "test", &entropy).unwrap())),
+        seal: Some(Arc::new(seal)),
+        attester: Some(Arc::new(attester)),
         keys: Arc::new(access::Keys::open_or_create(dir, &entropy).unwrap()),
         leases: supply::Leases::default(),
         wants: supply::Wants::default(),
+        given: supply::Given::default(),
         unpack: Arc::new(NoUnpack),
         clock: clock.clone(),
         entropy,

@@ -442,7 +442,17 @@ pub(crate) struct Fold {
     pub(crate) rows: Vec<Row>,
 }
 
+/// What is signed of a job: where that stands, in words, and what can be downloaded.
+#[derive(Default)]
+pub(crate) struct SignedView {
+    pub(crate) class: &'static str,
+    pub(crate) text: String,
+    pub(crate) detail: String,
+    pub(crate) links: Vec<Link>,
+}
+
 pub(crate) struct ReceiptView {
+    pub(crate) signed: SignedView,
     pub(crate) rows: Vec<Row>,
     pub(crate) folds: Vec<Fold>,
     pub(crate) none: &'static str,

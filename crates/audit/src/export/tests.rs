@@ -2,6 +2,7 @@
 
 mod agree;
 mod histories;
+mod statements;
 mod tables;
 
 use std::fs;

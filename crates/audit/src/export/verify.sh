@@ -90,7 +90,7 @@ octal "$hex"
 root=$oct
 
 # Every file has its digest; the manifest has one line for each name, size and digest.
-first= end= manifest_size= count=0 names= wanted=
+first= end= whole= manifest_size= count=0 names= wanted=
 files() { # compares those that are waiting
     set -- $names
     [ $# -gt 0 ] || return 0
@@ -113,6 +113,7 @@ while IFS= read -r line; do
         names="$names ./$name_of" wanted="$wanted ${value%\"}" count=$((count + 1))
         case $name_of in events/*) events="$events $name_of" ;; esac
         [ "$count" -lt "$batch" ] || files ;;
+    '  "filter": null,') whole=yes ;;
     '  "first": '*) first=$value ;;
     '  "end": '*) end=$value ;;
     '  "size": '*) manifest_size=$value ;;
@@ -143,6 +144,55 @@ done
 exec 4>&-
 ! read -r line <&3 || refuse "leaves.bin has more than the range"
 
+# The statements of a job that the entry in $line names: as it says, and signed by attest.pub.
+detail() { value=${line#*\"$1\":} value=${value#\"} value=${value%%[!a-z0-9:]*}; } # NAME: $value
+attester= id= statements=0 from=0
+if [ -f jobs/left-out.json ]; then
+    read -r from <jobs/left-out.json || :
+    from=${from##*:} from=${from%%[!0-9]*}
+fi
+attester() { # the key of all statements: $attester, and its $id
+    { read -r pem && read -r pem; } <attest.pub || refuse "attest.pub cannot be read"
+    unpack 44 "$pem" attest.pub -A
+    case $hex in 302A300506032B6570032100*) ;; *) refuse "attest.pub is no key" ;; esac
+    octal "$hex"
+    printf "$oct" >|"$tmp.der"
+    sums "$tmp.der"
+    read -r id pem <"$tmp.sums"
+    octal "${hex#302A300506032B6570032100}"
+    attester=$oct
+}
+statement() { # FILE, and its digest by the entry
+    [ -f "$1" ] || refuse "$1 is missing: entry $seq names it"
+    sums "$1"
+    read -r sum pem <"$tmp.sums"
+    [ "sha256:$sum" = "$2" ] || refuse "$1 is not the one that entry $seq names"
+    statements=$((statements + 1))
+    [ -n "$signs" ] || return 0
+    read -r pem <"$1"
+    text=${pem#'{"payload":"'} text=${text%%\"*} pem=${pem##*'"sig":"'}
+    value=$((${#text} / 4 * 3))
+    case $text in *==) value=$((value - 2)) ;; *=) value=$((value - 1)) ;; esac
+    { printf 'DSSEv1 28 application/vnd.in-toto+json %d ' "$value"
+      printf '%s' "$text" | openssl base64 -d -A; } >|"$tmp.text"
+    unpack 64 "${pem%%\"*}" "$1" -A
+    octal "$hex"
+    verifies "$attester" "$oct" || refuse "$1 is not signed by attest.pub"
+}
+attested() {
+    [ -n "$whole" ] && [ "$seq" -ge "$from" ] || return 0
+    [ -n "$attester" ] || attester
+    detail key
+    [ "$value" = "$id" ] || refuse "entry $seq names another key than attest.pub"
+    folder=${line#*'"obj":{"id":"job:'} folder=jobs/${folder%%[!0-9]*}
+    detail attempt
+    [ "$value" -eq 1 ] || folder=$folder/attempt-$value
+    detail provenance
+    statement "$folder/provenance.dsse.json" "$value"
+    detail receipt
+    statement "$folder/receipt.dsse.json" "$value"
+}
+
 # Every body that is shown has the hash of its leaf.
 shown=0 count=0 names= wanted= numbers= next=$first
 exec 4<"$tmp.level"
@@ -170,6 +220,7 @@ for file in $events; do
         names="$names $tmp.$count" wanted="$wanted $leaf" numbers="$numbers $seq"
         count=$((count + 1)) shown=$((shown + 1))
         [ "$count" -lt "$batch" ] || bodies
+        case $line in '{"act":"job.attested",'*) attested ;; esac
     done <"$file"
 done
 bodies
@@ -272,6 +323,6 @@ if [ -z "$signs" ]; then
     echo "MANIFEST.json.note were not looked at: who signed this is not known. All else agrees." >&2
     exit 3
 fi
-echo "good: entries $first to $end of $size, $shown shown, signed by"
+echo "good: entries $first to $end of $size, $shown shown, $statements statements of jobs, signed by"
 read -r line <log.key
 printf '%s\n' "$line"

@@ -155,7 +155,7 @@ pub(crate) struct Verify {
     pub(crate) witnesses: Vec<NoteKey>,
 }
 
-fn key(text: &str) -> Result<NoteKey, String> {
+pub(super) fn key(text: &str) -> Result<NoteKey, String> {
     if let Ok(key) = text.parse() {
         return Ok(key);
     }

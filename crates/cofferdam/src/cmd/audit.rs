@@ -247,6 +247,17 @@ fn told(path: &Path, verdict: &Verdict, as_json: bool) {
     if let Some(old) = verdict.continues {
         output::line(&format!("it continues the earlier export of {old} entries"));
     }
+    if verdict.statements > 0 {
+        let (count, key) = (verdict.statements, &verdict.statements_key);
+        output::line(&format!(
+            "{count} signed statements of jobs, by the key {key}"
+        ));
+    }
+    if let Some(from) = verdict.statements_from {
+        output::line(&format!(
+            "statements that entries before {from} name are not in it: export a shorter range"
+        ));
+    }
     for witness in &verdict.witnesses {
         output::line(&format!("witnessed by {witness}"));
     }

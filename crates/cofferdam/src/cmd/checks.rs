@@ -134,6 +134,8 @@ pub(super) fn fsck(global: &Global) -> anyhow::Result<ExitCode> {
             Err(error) => problems.push(format!("{:#}", anyhow::Error::from(error))),
         }
     }
+    let signed = site.store.read(attest::check);
+    problems.extend(signed.context("the statements of jobs cannot be read")?);
     let blobs = site
         .store
         .blobs()

@@ -41,6 +41,14 @@ pub(super) async fn run(client: &Client, verb: Image, as_json: bool) -> anyhow::
                 show(&list);
             }
         }
+        Image::Explain { name } => {
+            let told: Value = client.get(&format!("/api/v1/images/{name}")).await?;
+            if as_json {
+                output::json(&told);
+            } else {
+                explained(&told);
+            }
+        }
         Image::Remove { name } => {
             let path = format!("/api/v1/images/{name}");
             let gone: Value = client.call(Method::DELETE, &path, None).await?;
@@ -52,6 +60,59 @@ pub(super) async fn run(client: &Client, verb: Image, as_json: bool) -> anyhow::
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn explained(told: &Value) {
+    output::line(&output::text(told, "digest"));
+    for name in admin::rows_of(&told["names"], "names") {
+        output::line(&format!("  called {}", name.as_str().unwrap_or_default()));
+    }
+    let deed = |what: &str, deed: &Value| {
+        let text = |key| output::text(deed, key);
+        let (by, at, seq) = (text("by"), text("at"), text("seq"));
+        output::line(&format!("  {what} by {by} at {at}, audit entry {seq}"));
+    };
+    for one in admin::rows_of(&told["by_hand"], "by_hand") {
+        deed("imported", one);
+    }
+    for bundle in admin::rows_of(&told["bundles"], "bundles") {
+        let text = |key| output::text(bundle, key);
+        let active = if bundle["active"] == true {
+            ", active"
+        } else {
+            ""
+        };
+        output::line(&format!(
+            "bundle {} {} {} (generation {}{active}), manifest sha256:{}",
+            text("product"),
+            text("channel"),
+            text("seq"),
+            text("generation"),
+            text("manifest")
+        ));
+        for signer in admin::rows_of(&bundle["signers"], "signers") {
+            let part = |at: usize| signer[at].as_str().unwrap_or_default();
+            output::line(&format!("  signed by {} (key {})", part(0), part(1)));
+        }
+        for one in admin::rows_of(&bundle["approved"], "approved") {
+            deed("approved", one);
+        }
+        if bundle["committed"].is_object() {
+            deed("committed", &bundle["committed"]);
+        }
+    }
+    let jobs = admin::rows_of(&told["jobs"], "jobs");
+    if jobs.is_empty() {
+        return output::line("no job has used it");
+    }
+    let rows: Vec<Vec<String>> = jobs
+        .iter()
+        .map(|job| {
+            let columns = ["job", "attempt", "repo", "run", "name", "outcome"];
+            columns.iter().map(|key| output::text(job, key)).collect()
+        })
+        .collect();
+    output::table(&["job", "attempt", "repo", "run", "name", "outcome"], &rows);
 }
 
 fn show(list: &Value) {

@@ -1,6 +1,7 @@
 //! One module for each group of verbs.
 
 pub(crate) mod admin;
+mod attest;
 mod audit;
 mod bundle;
 mod checks;

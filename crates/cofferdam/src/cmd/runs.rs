@@ -9,6 +9,7 @@ use runner::receipt::Receipt;
 use serde_json::{Map, Value, json};
 
 use super::admin::{repo_path, rows_of};
+use super::attest;
 use crate::cli::{Run, RunRef};
 use crate::client::{self, Client};
 use crate::output;
@@ -37,6 +38,8 @@ pub(super) async fn run(client: &Client, verb: Run, as_json: bool) -> anyhow::Re
         }
         Run::Log { run, job, follow } => return log(client, &run, job.as_deref(), follow).await,
         Run::Watch(run) => return watch(client, &run, as_json).await,
+        Run::Verify(args) => return attest::verify(client, &args, as_json).await,
+        Run::Attest(args) => return attest::attest(client, &args, as_json).await,
         Run::Cancel(run) => {
             let path = format!("{}/cancel", path_of(&run)?);
             let answer: Value = client.call(Method::POST, &path, None).await?;
@@ -85,7 +88,7 @@ fn told(as_json: bool, answer: &Value, words: &str) {
     }
 }
 
-fn path_of(run: &RunRef) -> anyhow::Result<String> {
+pub(super) fn path_of(run: &RunRef) -> anyhow::Result<String> {
     let number = run
         .number
         .map_or_else(|| "latest".to_owned(), |n| n.to_string());

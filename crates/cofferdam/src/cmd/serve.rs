@@ -23,8 +23,8 @@ use crate::notify::Manager;
 use crate::privileges::drop_privileges;
 use crate::site::Site;
 use crate::{
-    housekeeping, identity, intake, output, program, scrubbing, sealing, supplying, tls, update,
-    upkeep,
+    attesting, housekeeping, identity, intake, output, program, scrubbing, sealing, supplying, tls,
+    update, upkeep,
 };
 
 /// How long running jobs may take to end after a request to stop.
@@ -158,6 +158,7 @@ async fn serve(
     });
     let launcher = launching.launcher;
     let seal = sealing::open(&site);
+    let attester = attesting::open(&site, seal.as_ref(), &public_url);
     let authority = secure
         .as_ref()
         .and_then(|_| tls::authority(site.store.dir()));
@@ -170,9 +171,13 @@ async fn serve(
         host.clone(),
         launcher.clone(),
         seal.clone(),
+        attester.clone(),
         args,
     )?;
     settle(&site, &app)?;
+    if let Some(attester) = &attester {
+        attesting::start(&app, attester).context("cannot start attesting jobs")?;
+    }
     if let Some(seal) = &seal {
         sealing::start(&site, seal).context("cannot start sealing the audit log")?;
     }
@@ -246,6 +251,7 @@ fn build_app(
     host: Arc<Host>,
     launcher: Result<Arc<Launcher>, String>,
     seal: Option<Arc<audit::Seal>>,
+    attester: Option<Arc<attest::Attester>>,
     args: &Serve,
 ) -> anyhow::Result<App> {
     let leases = supply::Leases::default();
@@ -258,6 +264,7 @@ fn build_app(
         logs: site.logs.clone(),
         auditor: site.auditor.clone(),
         seal,
+        attester,
         keys: site.keys.clone(),
         clock: site.clock.clone(),
         entropy: site.entropy.clone(),
@@ -269,6 +276,7 @@ fn build_app(
         facilities: host,
         leases,
         wants: supply::Wants::default(),
+        given: supply::Given::default(),
         unpack,
         config,
     }))
@@ -389,6 +397,7 @@ fn start_pool(
         leases: app.leases.clone(),
         actions: app.actions(),
         wants: app.wants.clone(),
+        given: app.given.clone(),
         aliases: Arc::new(site.config.toolcache.aliases.clone()),
     };
     let door = JobDoor::new(app.clone(), tokio::runtime::Handle::current());

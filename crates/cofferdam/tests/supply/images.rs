@@ -68,6 +68,21 @@ fn skopeo_copies_lists_and_is_told_what_is_missing() -> Result {
     let tags: serde_json::Value = serde_json::from_str(&tags)?;
     assert_eq!(tags["Tags"], serde_json::json!(["12", "13"]));
 
+    // What refers to an image is listed, and stock clients take it like any manifest.
+    let app = site.folder.path().join("app/manifest.json");
+    let digest = vocab::Digest::of(&std::fs::read(app)?);
+    let (status, list, _) = get(&site, &format!("/v2/lab/app/referrers/{digest}"), true)?;
+    let list: serde_json::Value = serde_json::from_str(&list)?;
+    let statement = list["manifests"][0]["digest"]
+        .as_str()
+        .ok_or("no referrer")?;
+    assert_eq!(status, 200);
+    let raw = run(skopeo(&site, "inspect")?
+        .args(["--raw", "--tls-verify=false", "--creds", &creds])
+        .arg(format!("docker://{address}/lab/app@{statement}")))?;
+    let raw: serde_json::Value = serde_json::from_str(&raw)?;
+    assert_eq!(raw["subject"]["digest"], digest.to_string(), "{raw}");
+
     let nobody = skopeo(&site, "inspect")?
         .arg("--tls-verify=false")
         .arg(format!("docker://{address}/lab/app:1"))

@@ -141,6 +141,11 @@ fn a_composite_action_of_the_generation_runs_in_its_own_scope() -> Result {
         &log,
         &format!("lab/greet@v1 at commit {commit}, of bundle lab test 1"),
     );
+    let action = &crate::jobs::made_from(&site)?["lab/greet@v1"];
+    assert_eq!(action["digest"]["gitCommit"], commit, "{action}");
+    let tree = action["digest"]["gitTree"].as_str().ok_or("no tree")?;
+    assert!(tree.len() == 40 && tree != commit, "{action}");
+    assert_eq!(action["annotations"]["bundleSequence"], 1, "{action}");
     Ok(())
 }
 

@@ -117,7 +117,8 @@ fn a_whole_proof_holds_and_comes_back_from_its_folder() {
 fn each_part_that_was_changed_is_named() {
     let (attester, log) = keys();
     let whole = proof_by(&attester, &log, 7);
-    let cases: [(&str, &dyn Fn(&mut Proof)); 6] = [
+    type Change<'a> = &'a dyn Fn(&mut Proof);
+    let cases: [(&str, Change<'_>); 6] = [
         ("provenance.dsse.json", &|p| p.envelopes[0][40] ^= 1),
         ("receipt.dsse.json", &|p| p.envelopes[1][40] ^= 1),
         ("under the signed root", &|p| {

@@ -12,6 +12,7 @@ use super::{Open, Refused};
 use crate::archive::{self, Place};
 use crate::checkpoint::Checkpoint;
 use crate::manifest::{self, Around, Manifest};
+use crate::proof::Named;
 use crate::report::{Controls, MAPPING};
 use crate::tree::{Frontier, Hash, Nodes, leaf_hash};
 
@@ -167,6 +168,7 @@ fn bodies(open: &mut Open, walk: &mut Walk, manifest: &Manifest) -> Result<(), R
             if let Some(controls) = &mut controls {
                 controls.see(&value);
             }
+            open.attested.extend(Named::of(&value));
             shown.insert(seq, value);
             open.verdict.shown += 1;
             offset += line.len() as u64 + 1;

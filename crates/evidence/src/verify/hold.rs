@@ -146,6 +146,7 @@ pub fn anchors_of(path: &Path) -> Result<Option<(NoteKey, Checkpoint)>, VerifyEr
         file,
         places: BTreeMap::new(),
         verdict: Verdict::default(),
+        attested: Vec::new(),
     };
     let Ok(places) = archive::list(&mut open.file, length) else {
         return Ok(None);

@@ -1,5 +1,6 @@
 //! All queries of this crate, one function each.
 
+mod attest;
 mod group;
 mod read;
 mod write;
@@ -10,6 +11,7 @@ use vocab::{Attempt, JobId, PushId, RepoId, RunId, RunNumber, UserId};
 
 use crate::{AttemptRow, CancelAsked, JobRow, RunRow, StepRow};
 
+pub(crate) use attest::*;
 pub(crate) use group::*;
 pub(crate) use read::*;
 pub(crate) use write::*;

@@ -5,6 +5,7 @@
 mod basics;
 mod common;
 mod host;
+mod keys;
 mod layers;
 mod limits;
 mod proofs;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use store::{Db, StoreError};
 use vocab::{JobId, UserName, from_unix_ms};
 
+use super::attest::Statements;
 use super::chains::Chains;
 use super::inventory;
 use crate::fault::Fault;
@@ -188,6 +189,7 @@ pub(crate) async fn export(ctx: Ctx, Query(which): Query<Which>) -> Result<Respo
         let extras = beside
             .into_iter()
             .map(Ok)
+            .chain(Statements::new(&app, &wanted, export.range()))
             .chain(Receipts::new(&app, &wanted));
         let written = export.write(&mut writer, app.clock.now(), extras, &mut |_| {});
         if let Err(error) = written.map(drop) {

@@ -13,12 +13,14 @@ use store::Db;
 use vocab::{Attempt, JobId, JobState, Outcome};
 
 use super::run_parts::{annotations, problem, receipt_rows, stored_receipt, summaries};
-use super::{frame, log_view, render, repo_head, see, short_id, short_ref};
+use super::{frame, log_view, render, repo_head, run_signed, see, short_id, short_ref};
 use crate::detail::{JobDetail, RunDetail, took};
 use crate::fault::Fault;
 use crate::guard::{Ctx, find_run};
 use crate::state::App;
-use crate::view::{JobNode, JobView, Link, ReceiptView, Row, RunHead, RunPage, StepView};
+use crate::view::{
+    JobNode, JobView, Link, ReceiptView, Row, RunHead, RunPage, SignedView, StepView,
+};
 use crate::{api, events, push, states, words};
 
 /// How much of a log one page carries.
@@ -73,6 +75,7 @@ struct Shown {
     row: Option<AttemptRow>,
     steps: Vec<StepRow>,
     chunk: Chunk,
+    signed: SignedView,
 }
 
 fn load(ctx: &Ctx, place: &Place, part: &Part) -> Result<Loaded, Fault> {
@@ -95,6 +98,7 @@ fn load(ctx: &Ctx, place: &Place, part: &Part) -> Result<Loaded, Fault> {
             };
             let row = attempts.iter().find(|a| a.attempt == attempt).cloned();
             let chunk = chunk.map_err(events::log_fault)?;
+            let signed = run_signed::view(&ctx.app, job, attempt)?;
             Some(Shown {
                 at,
                 attempt,
@@ -102,6 +106,7 @@ fn load(ctx: &Ctx, place: &Place, part: &Part) -> Result<Loaded, Fault> {
                 row,
                 steps,
                 chunk,
+                signed,
             })
         }
     };
@@ -134,7 +139,12 @@ fn choose(db: &Db, detail: &RunDetail, place: &Place, part: &Part) -> Result<Cho
 }
 
 impl Loaded {
-    fn view(self, ctx: &Ctx, frame: crate::view::Frame) -> RunPage {
+    fn view(mut self, ctx: &Ctx, frame: crate::view::Frame) -> RunPage {
+        let signed = self
+            .shown
+            .as_mut()
+            .map(|shown| std::mem::take(&mut shown.signed));
+        let signed = signed.unwrap_or_default();
         let app = &ctx.app;
         let base = push::run_path(&self.detail.repo, self.detail.run.number.get());
         let ended = self.detail.run.outcome.is_some();
@@ -189,7 +199,7 @@ impl Loaded {
                 .as_ref()
                 .and_then(|s| s.row.as_ref())
                 .map_or_else(Vec::new, summaries),
-            receipt: self.receipt(receipt.as_ref()),
+            receipt: self.receipt(receipt.as_ref(), signed),
             costs: self.costs(receipt.as_ref()),
             run: self.head(app, receipt.as_ref()),
         }
@@ -396,9 +406,10 @@ impl Loaded {
         views
     }
 
-    fn receipt(&self, receipt: Option<&Receipt>) -> ReceiptView {
+    fn receipt(&self, receipt: Option<&Receipt>, signed: SignedView) -> ReceiptView {
         let Some(shown) = &self.shown else {
             return ReceiptView {
+                signed,
                 rows: Vec::new(),
                 folds: Vec::new(),
                 none: "No job was run.",
@@ -417,6 +428,7 @@ impl Loaded {
                 "It is written when the job has ended and its sandbox was searched and removed."
             };
             return ReceiptView {
+                signed,
                 rows: Vec::new(),
                 folds: Vec::new(),
                 none,
@@ -425,6 +437,7 @@ impl Loaded {
         };
         let (rows, folds) = receipt_rows(receipt);
         ReceiptView {
+            signed,
             rows,
             folds,
             none: "",

@@ -15,6 +15,7 @@ pub(super) enum Asked<'a> {
     Tags(&'a str),
     Manifest(&'a str, &'a str),
     Blob(&'a str, &'a str),
+    Referrers(&'a str, &'a str),
 }
 
 /// Reads what follows `/v2/`; `None` for what names nothing there.
@@ -33,6 +34,7 @@ pub(super) fn parse(rest: &str) -> Option<Asked<'_>> {
     match what {
         "manifests" => Some(Asked::Manifest(name, last)),
         "blobs" => Some(Asked::Blob(name, last)),
+        "referrers" => Some(Asked::Referrers(name, last)),
         _ => None,
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod files;
 mod job_door;
 pub(crate) mod oci;
 pub(crate) mod pypi;
+mod referrers;
 pub(crate) mod toolcache;
 
 use access::Action;
@@ -20,7 +21,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bundle::Item;
 use supply::GenerationId;
 use supply::generation;
-use vocab::{Digest, Fence, JobId, RepoId};
+use vocab::{Digest, Fence, RepoId};
 
 use crate::fault::Fault;
 use crate::guard::Ctx;
@@ -46,7 +47,8 @@ pub(crate) struct Shelf {
     pub(crate) app: App,
     /// `None` before the first import.
     generation: Option<GenerationId>,
-    job: Option<JobId>,
+    /// The job whose loopback it is.
+    holder: Option<Fence>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Shelf {
@@ -58,8 +60,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Shelf {
         if ctx.action() != Action::RegistryPull {
             return Err(Fault::denied("this address serves no generation"));
         }
-        let (generation, job) = match parts.extensions.get::<Door>() {
-            Some(Door::Job(seat)) => (seat.generation, Some(seat.fence.job)),
+        let (generation, holder) = match parts.extensions.get::<Door>() {
+            Some(Door::Job(seat)) => (seat.generation, Some(seat.fence)),
             _ => {
                 let active = ctx.app.read(|db| Ok(generation::active(db)?)).await?;
                 (active, None)
@@ -68,7 +70,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Shelf {
         Ok(Self {
             app: ctx.app,
             generation,
-            job,
+            holder,
         })
     }
 }
@@ -120,7 +122,8 @@ impl Shelf {
 
     /// What is asked for is not there: says so, and notes it for the need slip.
     pub(crate) fn absent(&self, kind: &str, name: &str) -> Fault {
-        self.app.wants.note(kind, name, self.job);
+        let job = self.holder.map(|fence| fence.job);
+        self.app.wants.note(kind, name, job);
         let word = match kind {
             "oci" => "image",
             "pypi" => "Python package",
@@ -128,7 +131,7 @@ impl Shelf {
             other => other,
         };
         let name: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
-        let place = match (self.generation, self.job) {
+        let place = match (self.generation, job) {
             (Some(generation), Some(_)) => {
                 format!("generation {}, with which this job started", generation.0)
             }
@@ -152,12 +155,15 @@ impl Shelf {
         kind: &str,
         asked: &HeaderMap,
     ) -> Result<axum::response::Response, Fault> {
+        if let Some(fence) = self.holder {
+            self.app.given.note(fence, digest);
+        }
         blob::answer(&self.app, digest, kind, asked).await
     }
 
     /// This server as its caller calls it, without a slash at the end.
     fn address(&self, host: Option<&HeaderValue>) -> String {
-        match (self.job, host.and_then(|h| h.to_str().ok())) {
+        match (self.holder, host.and_then(|h| h.to_str().ok())) {
             (Some(_), Some(host)) if is_host(host) => format!("http://{host}"),
             _ => address(&self.app, host),
         }

@@ -16,15 +16,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use vocab::Digest;
 
-use super::Shelf;
 use super::asked::{Asked, parse};
+use super::{Shelf, referrers};
 use crate::fault::Fault;
 use crate::guard::Ctx;
 use crate::identify;
 use crate::state::App;
 
 /// Largest manifest that is served as one.
-const MANIFEST_BYTES: u64 = 4 << 20;
+pub(super) const MANIFEST_BYTES: u64 = 4 << 20;
 /// Most entries of one answer of a list.
 const LIST: usize = 1_000;
 
@@ -41,6 +41,8 @@ pub(crate) struct Rest {
 pub(crate) struct Page {
     n: Option<usize>,
     last: Option<String>,
+    #[serde(rename = "artifactType")]
+    artifact_type: Option<String>,
 }
 
 /// `GET /v2/`: who gets this answer may pull.
@@ -77,6 +79,13 @@ pub(crate) async fn get(
         Some(Asked::Tags(name)) => tags(&shelf, name, &page).await,
         Some(Asked::Manifest(name, reference)) => manifest(&shelf, name, reference, &asked).await,
         Some(Asked::Blob(name, digest)) => blob(&shelf, name, digest, &asked).await,
+        Some(Asked::Referrers(name, digest)) => {
+            let images = images(&shelf, name).await?;
+            if images.is_empty() {
+                return Err(shelf.absent("oci", name));
+            }
+            referrers::list(&shelf, &images, digest, page.artifact_type.as_deref()).await
+        }
         None => Err(Fault::new(
             StatusCode::NOT_FOUND,
             "this address names no manifest, blob or list of tags",
@@ -116,7 +125,14 @@ async fn manifest(
     };
     let separator = if by_digest.is_some() { "@" } else { ":" };
     let absent = || shelf.absent("oci", &format!("{name}{separator}{reference}"));
-    let digest = found.ok_or_else(absent)?;
+    let Some(digest) = found else {
+        if let Some(digest) = by_digest
+            && let Some(found) = referrers::manifest(shelf, &images, &digest).await?
+        {
+            return Ok(found);
+        }
+        return Err(absent());
+    };
     let Some(kind) = kind_of(shelf, digest).await else {
         // A layer, not a manifest.
         return Err(absent());
@@ -132,7 +148,7 @@ async fn manifest(
 }
 
 /// The media type of a manifest, as it says itself; `None` for what is no manifest.
-async fn kind_of(shelf: &Shelf, digest: Digest) -> Option<String> {
+pub(super) async fn kind_of(shelf: &Shelf, digest: Digest) -> Option<String> {
     let bytes = shelf.small(digest, MANIFEST_BYTES).await.ok()?;
     let document: Value = serde_json::from_slice(&bytes).ok()?;
     if let Some(kind) = document["mediaType"].as_str() {
@@ -164,6 +180,9 @@ async fn blob(
     let digest: Digest = digest.parse().map_err(|_| absent())?;
     let images = images(shelf, name).await?;
     if !images.iter().any(|oci| oci.blobs.contains(&digest)) {
+        if let Some(found) = referrers::blob(shelf, &images, &digest).await? {
+            return Ok(found);
+        }
         return Err(absent());
     }
     let mut response = shelf
@@ -173,7 +192,7 @@ async fn blob(
     Ok(response)
 }
 
-fn content_digest(headers: &mut HeaderMap, digest: &Digest) -> Result<(), Fault> {
+pub(super) fn content_digest(headers: &mut HeaderMap, digest: &Digest) -> Result<(), Fault> {
     let value = HeaderValue::from_str(&digest.to_string()).map_err(Fault::internal)?;
     headers.insert("docker-content-digest", value);
     Ok(())

@@ -225,3 +225,114 @@ async fn a_token_is_needed_and_worth_no_more_than_it_says() {
     let nobody = site.ask(Method::GET, "/v2/token", None, "").await;
     assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
 }
+
+#[tokio::test]
+async fn an_image_is_referred_to_by_the_statement_of_how_it_came_in() {
+    let (site, token) = filled();
+    let all = ask(&site, &token, "/v2/lab/app/manifests/1", &[]).await;
+    let image = all.header("docker-content-digest").to_owned();
+    let path = format!("/v2/lab/app/referrers/{image}");
+    let listed = ask(&site, &token, &path, &[]).await;
+    assert_eq!(
+        listed.header("content-type"),
+        "application/vnd.oci.image.index.v1+json"
+    );
+    assert_eq!(ask(&site, &token, &path, &[]).await.text, listed.text);
+    let found = &listed.json()["manifests"];
+    assert_eq!(found.as_array().map(Vec::len), Some(1));
+    assert_eq!(found[0]["artifactType"], "application/vnd.in-toto+json");
+    let at = |what: &str, digest: &serde_json::Value| {
+        format!("/v2/lab/app/{what}/{}", digest.as_str().unwrap())
+    };
+
+    let manifest = ask(&site, &token, &at("manifests", &found[0]["digest"]), &[]).await;
+    assert_eq!(
+        Digest::of(manifest.text.as_bytes()).to_string(),
+        found[0]["digest"]
+    );
+    assert_eq!(found[0]["size"], manifest.text.len());
+    let manifest = manifest.json();
+    assert_eq!(manifest["subject"]["digest"], image);
+    assert_eq!(manifest["subject"]["size"], all.text.len());
+    let config = ask(
+        &site,
+        &token,
+        &at("blobs", &manifest["config"]["digest"]),
+        &[],
+    )
+    .await;
+    assert_eq!(config.text, "{}");
+    let layer = &manifest["layers"][0];
+    let envelope = ask(&site, &token, &at("blobs", &layer["digest"]), &[]).await;
+    assert_eq!(
+        Digest::of(envelope.text.as_bytes()).to_string(),
+        layer["digest"]
+    );
+
+    let attester = site.app.attester.clone().unwrap();
+    let read = evidence::dsse::Envelope::read(envelope.text.as_bytes()).unwrap();
+    let payload = read.verified(attester.keys().public()).unwrap();
+    let said: serde_json::Value = serde_json::from_slice(payload).unwrap();
+    assert_eq!(
+        format!(
+            "sha256:{}",
+            said["subject"][0]["digest"]["sha256"].as_str().unwrap()
+        ),
+        image
+    );
+    assert_eq!(said["predicate"]["custody"]["seq"], 1);
+
+    // A list without such a kind, and a digest that nothing refers to.
+    let other = ask(
+        &site,
+        &token,
+        &format!("{path}?artifactType=text/plain"),
+        &[],
+    )
+    .await;
+    assert_eq!(other.header("oci-filters-applied"), "artifactType");
+    assert_eq!(other.json()["manifests"], serde_json::json!([]));
+    let unknown = format!("/v2/lab/app/referrers/{}", Digest::of(b"x"));
+    let unknown = ask(&site, &token, &unknown, &[]).await;
+    assert_eq!(
+        (unknown.status, unknown.json()["manifests"].clone()),
+        (StatusCode::OK, serde_json::json!([]))
+    );
+    let nobody = ask(
+        &site,
+        &token,
+        &format!("/v2/lab/none/referrers/{image}"),
+        &[],
+    )
+    .await;
+    assert_eq!(nobody.status, StatusCode::NOT_FOUND);
+    let odd = ask(&site, &token, "/v2/lab/app/referrers/latest", &[]).await;
+    assert_eq!(odd.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn an_image_is_explained_to_administrators_alone() {
+    let (site, token) = filled();
+    let path = "/api/v1/images/lab/app:2";
+    assert_eq!(
+        ask(&site, &token, path, &[]).await.status,
+        StatusCode::FORBIDDEN
+    );
+    let root = site.user("root", Role::Admin, None);
+    let token = site.token(&root, &[Scope::Admin]);
+    let told = ask(&site, &token, path, &[]).await.json();
+    assert_eq!(
+        told["names"],
+        serde_json::json!(["lab/app:1", "lab/app:2", "lab/app:3"])
+    );
+    assert_eq!(told["bundles"][0]["seq"], 1);
+    assert_eq!(told["bundles"][0]["active"], true);
+    assert_eq!(told["jobs"], serde_json::json!([]));
+    let by_digest = format!("/api/v1/images/{}", told["digest"].as_str().unwrap());
+    assert_eq!(
+        ask(&site, &token, &by_digest, &[]).await.json()["names"],
+        told["names"]
+    );
+    let none = ask(&site, &token, "/api/v1/images/lab/none:1", &[]).await;
+    assert_eq!(none.status, StatusCode::NOT_FOUND);
+}

@@ -9,6 +9,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("cofferdam", 7),
     ("web", 6),
     ("pool", 5),
+    ("attest", 5),
     ("access", 4),
     ("forge", 4),
     ("queue", 4),
