@@ -1,7 +1,7 @@
 //! Appending: an entry becomes one exact line, and the line a leaf.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use evidence::tree::leaf_hash;
@@ -10,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 use store::Tx;
 use vocab::{Clock, Entropy, Fence, Stopwatch};
 
-use crate::{Actor, Entry, Out, Seq, Who, jcs, sql};
+use crate::state::{Block, Counts, Gate};
+use crate::{Actor, Blocked, Cause, Entry, Out, Seq, State, Who, jcs, sql};
 
 /// The longest line; what is longer was not bounded by its maker.
 const LINE_BYTES: usize = evidence::tiles::ENTRY_MAX_BYTES;
@@ -26,16 +27,16 @@ pub struct Origin {
 
 /// Appends entries. Cheap to clone; every state crate's writers take one by reference.
 #[derive(Clone, Debug)]
-pub struct Auditor(Arc<Shared>);
+pub struct Auditor(pub(crate) Arc<Shared>);
 
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     clock: Clock,
     entropy: Entropy,
     origin: Origin,
     started: Stopwatch,
     generation: AtomicI64,
-    broken: OnceLock<String>,
+    pub(crate) gate: Gate,
 }
 
 /// Why an entry cannot be appended. The action that it tells of must not happen then.
@@ -44,15 +45,9 @@ pub enum AppendError {
     /// The database refused.
     #[error("cannot append to the audit log, so nothing was changed; run `cofferdam fsck`")]
     Database(#[source] rusqlite::Error),
-    /// The disk is full.
-    #[error(
-        "no space left for the audit log, so nothing was changed; free space in the data \
-         directory, then try again"
-    )]
-    Full,
-    /// Tampering was found; reading goes on.
-    #[error("the audit log was tampered with, so nothing is changed any more: {0}")]
-    Broken(String),
+    /// Something is in the log's way; reading goes on.
+    #[error("the audit log takes no entries, so nothing was changed")]
+    Blocked(#[source] Blocked),
     /// The details are too long.
     #[error(
         "audit entry {kind} would be {size_bytes} bytes long; at most {} are kept",
@@ -68,10 +63,7 @@ pub enum AppendError {
 
 impl From<rusqlite::Error> for AppendError {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
-            _ => Self::Database(error),
-        }
+        Self::Database(error)
     }
 }
 
@@ -91,7 +83,7 @@ impl Auditor {
             origin,
             started: Stopwatch::start(),
             generation: AtomicI64::new(0),
-            broken: OnceLock::new(),
+            gate: Gate::default(),
         }))
     }
 
@@ -121,14 +113,33 @@ impl Auditor {
     /// Refuses every further entry, and so every further change: tampering was found. Only a
     /// restart, which looks again, takes this back.
     pub fn refuse(&self, found: &str) {
-        // What was found first is what is told.
-        drop(self.0.broken.set(found.to_owned()));
+        self.block(Cause::Tampered, found);
     }
 
-    /// Why no entry is taken any more, if so.
+    /// What tampering was found, if any was.
     #[must_use]
-    pub fn refusing(&self) -> Option<&str> {
-        self.0.broken.get().map(String::as_str)
+    pub fn refusing(&self) -> Option<String> {
+        let blocked = self.0.gate.blocked()?;
+        (blocked.cause == Cause::Tampered).then_some(blocked.what)
+    }
+
+    /// Whether the log takes entries now: for pages, the API and metrics.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.0.gate.blocked().map_or(State::Open, State::Blocked)
+    }
+
+    /// Refuses changes from now on, because of `cause`; `what` says what was found. Whether it is
+    /// the first to say so: what was found first is what is told.
+    pub fn block(&self, cause: Cause, what: &str) -> bool {
+        self.0.gate.close(Block {
+            cause,
+            what: what.to_owned(),
+            since: self.now(),
+            noted: false,
+            inherited: false,
+            counts: Counts::default(),
+        })
     }
 
     /// Appends `entry` to the log, in the transaction of the action that it tells of.
@@ -136,16 +147,36 @@ impl Auditor {
     /// The time in the line is never before that of the last entry: when the clock went back,
     /// the line says `"clk":"floor"`.
     pub fn append(&self, tx: &mut Tx<'_>, who: &Who, entry: Entry) -> Result<Seq, AppendError> {
-        if let Some(found) = self.refusing() {
-            return Err(AppendError::Broken(found.to_owned()));
+        self.0
+            .gate
+            .pass(who, &entry)
+            .map_err(AppendError::Blocked)?;
+        self.put(tx, who, &entry).map_err(|error| self.full(error))
+    }
+
+    /// A disk without any room left is not found out a second time.
+    fn full(&self, error: AppendError) -> AppendError {
+        let AppendError::Database(cause) = &error else {
+            return error;
+        };
+        if cause.sqlite_error_code() != Some(rusqlite::ErrorCode::DiskFull) {
+            return error;
         }
+        self.block(Cause::Space, "no space is left in the data directory");
+        match self.0.gate.blocked() {
+            Some(blocked) => AppendError::Blocked(blocked),
+            None => error,
+        }
+    }
+
+    fn put(&self, tx: &mut Tx<'_>, who: &Who, entry: &Entry) -> Result<Seq, AppendError> {
         let head = sql::head(tx)?;
         let now_us = unix_us(self.now());
         let t_us = now_us.max(head.t_us);
         let seq = Seq(head.size);
         let mut openings = Vec::new();
         let clk = if now_us < head.t_us { "floor" } else { "sys" };
-        let line = self.line(seq, t_us, clk, who, &entry, &mut openings);
+        let line = self.line(seq, t_us, clk, who, entry, &mut openings);
         if line.len() > LINE_BYTES {
             return Err(AppendError::TooLong {
                 kind: entry.kind.as_str(),

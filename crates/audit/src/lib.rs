@@ -12,8 +12,10 @@ mod export;
 mod jcs;
 mod kind;
 mod read;
+mod resume;
 mod seal;
 mod sql;
+mod state;
 #[cfg(test)]
 mod testing;
 mod who;
@@ -25,7 +27,9 @@ pub use evidence::tree::leaf_hash;
 pub use export::{Export, ExportError, Exported, Extra, Wanted};
 pub use kind::{Kind, UnknownKind};
 pub use read::{Filter, Head, Line, count, head, line, list, openings};
+pub use resume::SettleError;
 pub use seal::{CosignError, Cosignature, Cosigned, FolderTiles, Proof, Seal, SealError, Signed};
+pub use state::{Blocked, Cause, State};
 pub use who::{Actor, Via, Who};
 
 /// The tables of this crate.

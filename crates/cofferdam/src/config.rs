@@ -93,12 +93,23 @@ pub(crate) struct Bundles {
     pub(crate) scrub_days: u32,
 }
 
-/// Who watches the audit log.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+/// Who watches the audit log, and what is kept for it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Audit {
     /// Keys of witnesses outside, whose cosignatures are taken.
     pub(crate) witnesses: Vec<String>,
+    /// Room on the data directory's disk below which changes are refused, in MiB; 0 for none.
+    pub(crate) reserve_mib: u64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            witnesses: Vec::new(),
+            reserve_mib: 512,
+        }
+    }
 }
 
 impl Audit {
@@ -190,6 +201,7 @@ pub(crate) const TEMPLATE: &str = "\
 
 [audit]
 # witnesses = [\"auditor+1a2b3c4d+…\"]         # keys whose cosignatures are taken; default: none
+# reserve_mib = 512              # with less room on the disk changes are refused; 0: never
 
 # Which image serves a `runs-on` label. Without a line here, every common label
 # (ubuntu-latest, self-hosted, linux, x64, …) means the image that was imported first.

@@ -1,13 +1,15 @@
 //! The audit log is sealed for as long as the appliance serves: checked first, then kept up to
-//! date, and never sealed again once it was tampered with.
+//! date, and never sealed again once it was tampered with. Whoever seals it also sees what is in
+//! its way: too little room on the disk, a tile that cannot be written.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::{Auditor, Seal, SealError};
+use audit::{Auditor, Cause, Seal, SealError, State};
 use store::Store;
 use vocab::Clock;
 
+use crate::output;
 use crate::site::Site;
 
 /// How often new entries are sealed: an entry is under a signature this long after it was made.
@@ -26,39 +28,120 @@ pub(crate) fn open(site: &Site) -> Option<Arc<Seal>> {
 
 /// Starts the thread; it ends with the process, and may do so at any moment.
 pub(crate) fn start(site: &Site, seal: &Arc<Seal>) -> std::io::Result<()> {
-    let (store, auditor, seal) = (site.store.clone(), site.auditor.clone(), seal.clone());
+    let keeper = Keeper {
+        store: site.store.clone(),
+        auditor: site.auditor.clone(),
+        seal: seal.clone(),
+        reserve_bytes: site.config.audit.reserve_mib << 20,
+    };
     std::thread::Builder::new()
         .name("sealing".into())
-        .spawn(move || keep_sealed(&store, &auditor, &seal))
+        .spawn(move || keeper.keep())
         .map(drop)
 }
 
-fn keep_sealed(store: &Store, auditor: &Auditor, seal: &Seal) {
-    match seal.check(store) {
-        Ok(found) if found.is_empty() => {}
-        Ok(found) => {
-            for one in &found {
-                tracing::error!("audit log: {one}");
-            }
-            refuse(auditor, &found[0]);
-            return;
+/// What keeps the log appendable and sealed, or says that it is not.
+struct Keeper {
+    store: Arc<Store>,
+    auditor: Auditor,
+    seal: Arc<Seal>,
+    /// Room on the disk that changes leave for the log.
+    reserve_bytes: u64,
+}
+
+impl Keeper {
+    fn keep(&self) {
+        if let Err(error) = self.auditor.recall(&self.store) {
+            tracing::error!(%error, "whether the audit log was blocked before is not known");
         }
-        Err(error) => tracing::error!(%error, "the audit log's seal was not checked"),
+        self.settle(self.room());
+        match self.seal.check(&self.store) {
+            Ok(found) if found.is_empty() => {}
+            Ok(found) => {
+                for one in &found {
+                    tracing::error!("audit log: {one}");
+                }
+                return refuse(&self.auditor, &found[0]);
+            }
+            Err(error) => tracing::error!(%error, "the audit log's seal was not checked"),
+        }
+        loop {
+            let found = match self.room() {
+                Some(found) => {
+                    // What is there is sealed all the same, as long as that works.
+                    drop(self.seal.seal(&self.store));
+                    Some(found)
+                }
+                None => match self.seal.seal(&self.store) {
+                    Ok(_) => None,
+                    Err(error) if tampered(&error) => {
+                        return refuse(&self.auditor, &error.to_string());
+                    }
+                    Err(error) => Some(unsealed(error)),
+                },
+            };
+            self.settle(found);
+            Clock::sleep(PAUSE);
+        }
     }
-    let mut failing = false;
-    loop {
-        match seal.seal(store) {
-            Ok(_) => failing = false,
-            Err(error) if tampered(&error) => return refuse(auditor, &error.to_string()),
-            Err(error) if !failing => {
-                failing = true;
+
+    /// What of disk and database is in the log's way.
+    fn room(&self) -> Option<(Cause, String)> {
+        if self.store.is_stopped() {
+            let what = "a commit failed, and the database is not written any more".to_owned();
+            return Some((Cause::Database, what));
+        }
+        let free = match rustix::fs::statvfs(self.store.dir()) {
+            Ok(facts) => facts.f_bavail * facts.f_frsize,
+            Err(error) => {
+                tracing::error!(%error, "the room on the disk is not known");
+                return None;
+            }
+        };
+        let scarce = matches!(self.auditor.state(), State::Blocked(b) if b.cause == Cause::Space);
+        // More than what began it must be free to end it, or it would come and go.
+        let wanted = self.reserve_bytes + if scarce { self.reserve_bytes / 8 } else { 0 };
+        (free < wanted).then(|| {
+            let kept = self.reserve_bytes;
+            let what = format!(
+                "{} of the {} that are kept for it are free",
+                output::bytes(free),
+                output::bytes(kept)
+            );
+            (Cause::Space, what)
+        })
+    }
+
+    fn settle(&self, found: Option<(Cause, String)>) {
+        let blocked = found.is_some();
+        let found = found.as_ref().map(|(cause, what)| (*cause, what.as_str()));
+        match (self.auditor.settle(&self.store, found), found) {
+            (Ok(true), Some((cause, what))) => tracing::error!(
+                "the audit log takes no entries and nothing is changed from now on: {what}; {}",
+                cause.todo()
+            ),
+            (Ok(true), None) => tracing::warn!("the audit log takes entries again"),
+            (Ok(false), _) => {}
+            (Err(error), _) => {
                 let error = anyhow::Error::from(error);
-                tracing::error!("the audit log was not sealed; trying again: {error:#}");
+                tracing::error!(blocked, "the audit log is not written to: {error:#}");
             }
-            Err(_) => {}
         }
-        Clock::sleep(PAUSE);
     }
+}
+
+/// Why the log cannot be sealed now.
+fn unsealed(error: SealError) -> (Cause, String) {
+    let full = matches!(
+        &error,
+        SealError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull
+    );
+    let cause = match error {
+        _ if full => Cause::Space,
+        SealError::Store(_) => Cause::Database,
+        _ => Cause::Unsealed,
+    };
+    (cause, format!("{:#}", anyhow::Error::from(error)))
 }
 
 /// Whether trying again cannot help.

@@ -164,7 +164,8 @@ fn finish(parts: &Parts, fence: Fence, result: &Ended) {
 }
 
 fn offer(parts: &Parts, fence: Fence, result: &Ended) {
-    for attempt in 1..=FINISH_TRIES {
+    let mut attempt = 1;
+    while attempt <= FINISH_TRIES {
         let now: SystemTime = parts.clock.now();
         let stored = parts.store.write(|tx| {
             let ended = queue::finish(tx, now, &parts.auditor, fence, result)?;
@@ -182,7 +183,15 @@ fn offer(parts: &Parts, fence: Fence, result: &Ended) {
             Err(error) => {
                 tracing::error!(attempt, error = %chain(&error), "the result was not stored");
                 Clock::sleep(std::time::Duration::from_millis(200 << attempt));
+                // A log without any room gets some again; the result waits for that.
+                if !scarce(&parts.auditor) {
+                    attempt += 1;
+                }
             }
         }
     }
+}
+
+fn scarce(auditor: &audit::Auditor) -> bool {
+    matches!(auditor.state(), audit::State::Blocked(b) if b.cause == audit::Cause::Space)
 }

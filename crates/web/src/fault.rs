@@ -79,8 +79,24 @@ impl Fault {
         Self::new(StatusCode::FORBIDDEN, error)
     }
 
-    /// The server failed. The caller sees no more than an incident.
+    /// The audit log takes no entries, so that nothing can be changed.
+    fn blocked(blocked: &audit::Blocked) -> Self {
+        let error = format!(
+            "the audit log takes no entries since {}, so nothing was changed: {}",
+            blocked.since(),
+            blocked.what
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error)
+            .todo(blocked.cause.todo())
+            .code("E_AUDIT_BLOCKED")
+    }
+
+    /// The server failed. The caller sees no more than an incident, save where the audit log is
+    /// what failed.
     pub(crate) fn internal(cause: impl Error + Send + Sync + 'static) -> Self {
+        if let Some(blocked) = blocked(&cause) {
+            return Self::blocked(blocked);
+        }
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             error: "the server could not do this".to_owned(),
@@ -108,6 +124,18 @@ impl Fault {
         }
         (!out.is_empty()).then_some(out)
     }
+}
+
+/// What is in the audit log's way, where that is what an error comes from.
+pub(crate) fn blocked<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a audit::Blocked> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(blocked) = error.downcast_ref() {
+            return Some(blocked);
+        }
+        at = error.source();
+    }
+    None
 }
 
 /// The fault travels in the response's extensions; the outermost layer renders it.

@@ -140,10 +140,38 @@ pub(crate) async fn metrics(ctx: Ctx) -> Result<Response, Fault> {
         "Places in which jobs can run.",
     );
     line(&mut out, "cofferdam_slots", "", slots.len() as u64);
+    audit_log(&mut out, &ctx.app.auditor.state());
     head(&mut out, "cofferdam_build_info", "gauge", "The version.");
     let labels = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
     line(&mut out, "cofferdam_build_info", &labels, 1);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out).into_response())
+}
+
+fn audit_log(out: &mut String, state: &audit::State) {
+    let (open, refused, went_on) = match state {
+        audit::State::Open => (1, 0, 0),
+        audit::State::Blocked(blocked) => (0, blocked.refused, blocked.went_on),
+    };
+    for (name, help, value) in [
+        (
+            "cofferdam_audit_open",
+            "Whether the audit log takes entries.",
+            open,
+        ),
+        (
+            "cofferdam_audit_refused",
+            "Changes refused since the audit log takes no entries.",
+            refused,
+        ),
+        (
+            "cofferdam_audit_went_on",
+            "Entries of what goes on since the audit log takes no others.",
+            went_on,
+        ),
+    ] {
+        head(out, name, "gauge", help);
+        line(out, name, "", value);
+    }
 }
 
 /// `GET /healthz`: the process answers.

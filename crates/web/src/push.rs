@@ -126,6 +126,9 @@ pub(crate) fn receive(
 
 /// What a pusher may hear of a failure of the server: nothing of its insides.
 fn said(error: &PushFault) -> String {
+    if let Some(blocked) = crate::fault::blocked(error) {
+        return format!("the audit log takes no entries {blocked}");
+    }
     match error {
         PushFault::Record(RecordError::Store(
             e @ (store::StoreError::Full | store::StoreError::Stopped),

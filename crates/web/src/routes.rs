@@ -246,6 +246,7 @@ routes! {
     get "/api/v1/inventory/sbom" Api ServerStatus Instance api::inventory::sbom;
     get "/api/v1/catalogue" Api CatalogueRead Instance api::bundles::catalogue;
     get "/api/v1/audit" Api AuditRead Instance api::audit::list;
+    get "/api/v1/audit/state" Api ServerStatus Instance api::audit::state;
     get "/api/v1/audit/checkpoint" Api AuditRead Instance api::audit::checkpoint;
     get "/api/v1/audit/entries/{id}" Api AuditRead Instance api::audit::entry;
     get "/api/v1/audit/status" Api AuditRead Instance api::witnesses::status;

@@ -3,35 +3,17 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use store::{Store, StoreError, StoreOptions};
+use store::StoreError;
 use vocab::{Clock, Entropy, RepoId, UserId, from_unix_ms};
 
 use super::*;
-use crate::testing::Error;
-use crate::{Actor, AppendError, Auditor, Entry, Filter, Kind, MIGRATIONS, Origin, Seq, Via, Who};
-
-struct Bed {
-    store: Store,
-    log: Auditor,
-    clock: Clock,
-    _dir: tempfile::TempDir,
-}
+use crate::testing::{Bed, Error};
+use crate::{
+    Actor, AppendError, Auditor, Cause, Entry, Filter, Kind, Origin, Seq, State, Via, Who,
+};
 
 fn bed() -> Bed {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), &[MIGRATIONS], StoreOptions::default()).unwrap();
-    let clock = Clock::scripted(from_unix_ms(1_790_000_000_123));
-    let origin = Origin {
-        host: "appliance-0001".into(),
-        boot: "b0".into(),
-    };
-    let log = Auditor::new(clock.clone(), Entropy::scripted(7), origin);
-    Bed {
-        store,
-        log,
-        clock,
-        _dir: dir,
-    }
+    crate::testing::bed(0)
 }
 
 fn dev() -> Who {
@@ -52,20 +34,12 @@ fn push() -> Entry {
 }
 
 fn append(bed: &Bed, entry: Entry) -> Seq {
-    bed.store
-        .write::<_, Error>(|tx| Ok(bed.log.append(tx, &dev(), entry)?))
-        .unwrap()
+    bed.try_one(&dev(), entry).unwrap()
 }
 
 fn alter(bed: &Bed, statement: &str) -> Vec<String> {
-    bed.store
-        .write::<_, Error>(|tx| Ok(tx.execute_batch(statement)?))
-        .unwrap();
-    found(bed)
-}
-
-fn found(bed: &Bed) -> Vec<String> {
-    bed.store.read::<_, Error>(|db| Ok(check(db)?)).unwrap()
+    bed.alter(statement);
+    bed.rows_found()
 }
 
 fn list(bed: &Bed, filter: &Filter) -> Vec<i64> {
@@ -105,7 +79,7 @@ fn an_entry_is_one_canonical_line_without_personal_values() {
         .unwrap();
     assert_eq!(openings.len(), 3);
     assert!(openings.contains(&("d.mail_c".into(), "dev@lab".into())));
-    assert_eq!(found(&bed), Vec::<String>::new());
+    assert_eq!(bed.rows_found(), Vec::<String>::new());
 }
 
 #[test]
@@ -130,7 +104,7 @@ fn a_clock_that_went_back_does_not_take_the_log_back() {
     let value: Value = serde_json::from_str(&lines[0].text).unwrap();
     assert_eq!(value["clk"], "floor");
     assert_eq!(value["t"], "2026-09-21T14:13:20.123000Z");
-    assert_eq!(found(&bed), Vec::<String>::new());
+    assert_eq!(bed.rows_found(), Vec::<String>::new());
 }
 
 #[test]
@@ -173,7 +147,7 @@ fn every_kind_of_tampering_is_named() {
         for _ in 0..3 {
             append(&bed, push());
         }
-        assert_eq!(found(&bed), Vec::<String>::new());
+        assert_eq!(bed.rows_found(), Vec::<String>::new());
         let said = alter(&bed, statement);
         assert!(
             said.iter().any(|f| f.contains(finding)),
@@ -199,7 +173,7 @@ fn an_action_that_fails_leaves_no_entry() {
     });
     assert!(failed.is_err());
     assert_eq!(append(&bed, push()), Seq(0));
-    assert_eq!(found(&bed), Vec::<String>::new());
+    assert_eq!(bed.rows_found(), Vec::<String>::new());
 }
 
 #[test]
@@ -318,12 +292,18 @@ fn without_space_the_action_is_undone_and_said_so() {
             bed.log.append(tx, &dev(), push())?;
         }
     });
-    assert!(matches!(refused, Err(Error::Append(AppendError::Full))));
+    assert!(matches!(
+        refused,
+        Err(Error::Append(AppendError::Blocked(_)))
+    ));
+    assert!(matches!(bed.log.state(), State::Blocked(b) if b.cause == Cause::Space));
     assert_eq!(list(&bed, &Filter::default()), [0]);
     assert!(alter(&bed, "PRAGMA max_page_count = 1000000").is_empty());
     let acted = bed
         .store
         .write::<_, Error>(|tx| Ok(tx.execute_batch("SELECT * FROM acted")?));
     assert!(acted.is_err(), "the action is undone");
-    assert_eq!(append(&bed, push()), Seq(1));
+    assert!(bed.log.settle(&bed.store, None).unwrap());
+    // In between stand the two entries that tell of it.
+    assert_eq!(append(&bed, push()), Seq(3));
 }

@@ -12,67 +12,12 @@ use std::time::Duration;
 use evidence::checkpoint::Checkpoint;
 use evidence::note::NoteKey;
 use evidence::verify::{Anchors, Verdict, anchors_of, verify};
-use store::StoreOptions;
-use vocab::{Clock, Entropy, UserId, from_unix_ms};
+use vocab::{Entropy, from_unix_ms};
 
 use super::*;
-use crate::testing::Error;
-use crate::{Actor, Auditor, Entry, MIGRATIONS, Origin, Via, Who};
-
-const START_MS: i64 = 1_790_000_000_000;
-
-struct Bed {
-    store: Store,
-    seal: Seal,
-    log: Auditor,
-    clock: Clock,
-    dir: tempfile::TempDir,
-}
-
-fn bed_called(origin: &str, seed: u64) -> Bed {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), &[MIGRATIONS], StoreOptions { skip_fsync: true }).unwrap();
-    let clock = Clock::scripted(from_unix_ms(START_MS));
-    let host = Origin {
-        host: origin.into(),
-        boot: "b0".into(),
-    };
-    Bed {
-        log: Auditor::new(clock.clone(), Entropy::scripted(seed), host),
-        seal: Seal::open(dir.path(), origin, &Entropy::scripted(seed)).unwrap(),
-        store,
-        clock,
-        dir,
-    }
-}
-
-/// A log of `entries`, one a minute, of two people and two kinds.
-fn bed(entries: u64) -> Bed {
-    let bed = bed_called("lab-0001", 1);
-    bed.append(entries);
-    bed
-}
+use crate::testing::{Bed, Error, START_MS, bed, bed_called};
 
 impl Bed {
-    fn append(&self, entries: u64) {
-        self.store
-            .write::<_, Error>(|tx| {
-                for i in 0..entries {
-                    let actor = Actor::User {
-                        id: UserId(if i % 3 == 0 { 4 } else { 17 }),
-                        name: "dev".parse().unwrap(),
-                    };
-                    let kind =
-                        [Kind::GitPush, Kind::BundleCommitted][usize::try_from(i % 2).unwrap()];
-                    self.log
-                        .append(tx, &Who::new(actor, Via::Http), Entry::success(kind))?;
-                    self.clock.advance(Duration::from_secs(60));
-                }
-                Ok(())
-            })
-            .unwrap();
-    }
-
     fn bytes(&self, wanted: Wanted) -> Result<(Exported, Vec<u8>), ExportError> {
         let export = Export::begin(&self.store, &self.seal, wanted)?;
         export.write(Vec::new(), from_unix_ms(START_MS), [], &mut |_| {})

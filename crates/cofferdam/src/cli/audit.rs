@@ -25,6 +25,8 @@ pub(crate) enum AuditVerb {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Say whether the log takes entries; exits 1 when it does not
+    State,
     /// Find entries
     #[command(
         after_help = "Example:\n  cofferdam audit search --actor dev --action 'bundle.*' \

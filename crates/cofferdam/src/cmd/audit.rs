@@ -13,8 +13,9 @@ use evidence::verify::{Anchors, Verdict, anchors_of};
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use indicatif::{ProgressBar, ProgressStyle};
+use sandbox::{Finding, FindingState};
 use serde_json::{Value, json};
-use vocab::unix_ms;
+use vocab::{from_unix_ms, unix_ms};
 
 use super::{admin, ask};
 use crate::cli::{Audit, AuditVerb, Export, Global, Search, Verify};
@@ -35,6 +36,7 @@ pub(super) fn run(global: &Global, args: Audit) -> anyhow::Result<ExitCode> {
         Some(AuditVerb::Tail { search, follow }) => {
             ask(global, async |client| tail(client, &search, follow).await)
         }
+        Some(AuditVerb::State) => ask(global, async |client| state(client, global.json).await),
         Some(AuditVerb::Export(args)) => ask(global, async |client| {
             export(client, &args, global.json).await
         }),
@@ -61,6 +63,59 @@ pub(super) fn run(global: &Global, args: Audit) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(u8::from(!verdict.good)))
         }
     }
+}
+
+async fn state(client: &Client, as_json: bool) -> anyhow::Result<ExitCode> {
+    let state: Value = client.get("/api/v1/audit/state").await?;
+    let blocked = blocked(&state);
+    match &blocked {
+        _ if as_json => output::json(&state),
+        Some((words, todo)) => output::line(&format!("{words}; {todo}")),
+        None => output::line("the audit log takes entries"),
+    }
+    Ok(ExitCode::from(u8::from(blocked.is_some())))
+}
+
+/// What is in the log's way, and what to do, in words.
+fn blocked(state: &Value) -> Option<(String, String)> {
+    let text = |key: &str| state[key].as_str().unwrap_or_default().to_owned();
+    (state["state"] != "open").then(|| {
+        let since = from_unix_ms(state["since_ms"].as_i64().unwrap_or(0));
+        let since = jiff::Timestamp::try_from(since).unwrap_or_default();
+        let words = format!(
+            "the audit log takes no entries since {since:.0}: {}; {} changes were refused since, \
+             {} entries were made by what goes on",
+            text("what"),
+            state["refused"],
+            state["went_on"]
+        );
+        (words, text("todo"))
+    })
+}
+
+/// What `doctor` says of the log of an appliance that serves now; nothing where none does.
+pub(super) fn finding(global: &Global) -> Option<Finding> {
+    if !global.data.join("control.sock").exists() {
+        return None;
+    }
+    let state: Value = ask(global, async |client| {
+        client.get("/api/v1/audit/state").await
+    })
+    .ok()?;
+    let (state, words, mend) = match blocked(&state) {
+        None => (
+            FindingState::Ok,
+            "it takes entries".to_owned(),
+            String::new(),
+        ),
+        Some((words, todo)) => (FindingState::Missing, words, todo),
+    };
+    Some(Finding {
+        name: "audit log".to_owned(),
+        state,
+        words,
+        mend,
+    })
 }
 
 /// An address's query, each value escaped.

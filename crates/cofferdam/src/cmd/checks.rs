@@ -17,6 +17,7 @@ pub(super) fn doctor(global: &Global) -> anyhow::Result<ExitCode> {
     let mut findings = sandbox::probe(&LauncherConfig::new());
     let place = Place::new(std::path::Path::new("/"));
     findings.extend(look::findings(&place, &global.data));
+    findings.extend(super::audit::finding(global));
     let mandatory = findings.iter().any(|f| f.state == FindingState::Mandatory);
     if global.json {
         output::json(&json!({ "findings": findings, "jobs_can_run": !mandatory }));

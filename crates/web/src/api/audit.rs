@@ -104,8 +104,19 @@ pub(crate) async fn list(ctx: Ctx, Query(which): Query<Which>) -> Result<Json<Va
 }
 
 pub(super) fn no_seal(app: &App) -> Fault {
-    let why = app.auditor.refusing().unwrap_or("it is not sealed here");
+    let why = app.auditor.refusing();
+    let why = why.as_deref().unwrap_or("it is not sealed here");
     Fault::conflict(format!("the audit log cannot be proved: {why}")).todo("run `cofferdam fsck`")
+}
+
+/// `GET /api/v1/audit/state`: whether the log takes entries, and what is in its way.
+pub(crate) async fn state(ctx: Ctx) -> Json<Value> {
+    let state = ctx.app.auditor.state();
+    let mut shown = json!(state);
+    if let audit::State::Blocked(blocked) = state {
+        shown["todo"] = blocked.cause.todo().into();
+    }
+    Json(shown)
 }
 
 /// `GET /api/v1/audit/checkpoint`: the signed size and root, and the keys to check them with.
@@ -235,7 +246,6 @@ impl From<Noted> for Fault {
     fn from(error: Noted) -> Self {
         match error {
             Noted::Store(e) => e.into(),
-            Noted::Append(e @ audit::AppendError::Broken(_)) => Self::conflict(e),
             other => Self::internal(other),
         }
     }

@@ -107,7 +107,15 @@ async fn a_log_that_was_tampered_with_refuses_changes_and_answers_questions() {
     let answer = site
         .ask(Method::POST, "/api/v1/repos", Some(&token), body)
         .await;
-    assert!(answer.status.is_server_error() || answer.status.is_client_error());
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let told = answer.json();
+    assert_eq!(told["code"], "E_AUDIT_BLOCKED", "{told}");
+    let said = told["error"].as_str().unwrap();
+    assert!(said.contains("entry 1 is not the one"), "{said}");
+    assert!(
+        told["what_to_do"].as_str().unwrap().contains("fsck"),
+        "{told}"
+    );
     let answer = site
         .ask(Method::GET, "/api/v1/audit", Some(&token), "")
         .await;

@@ -99,10 +99,10 @@ fn a_verifier_from_the_specifications_agrees_on_random_logs() {
     let any = |below: u64| u64::from_le_bytes(entropy.bytes::<8>()) % below.max(1);
     let folder = tempfile::tempdir().unwrap();
     let mut said = Vec::new();
-    let mut bed = super::bed(0);
+    let mut bed = crate::testing::bed(0);
     for number in 0..500 {
         if number % 50 == 0 {
-            bed = super::bed(0);
+            bed = crate::testing::bed(0);
         }
         bed.append(any(12));
         let size = bed.seal.seal(&bed.store).unwrap().checkpoint.size;
