@@ -314,14 +314,9 @@ impl<'a> Export<'a> {
                 .as_deref()
                 .is_none_or(|wanted| got.as_str() == Some(wanted))
         };
-        let kind = wanted.kind.as_deref().is_none_or(|wanted| {
-            let got = value["act"].as_str().unwrap_or_default();
-            match wanted.strip_suffix('*') {
-                Some(start) => got.starts_with(start),
-                None if wanted.ends_with('.') => got.starts_with(wanted),
-                None => got == wanted,
-            }
-        });
+        let act = value["act"].as_str().unwrap_or_default();
+        let kind = wanted.kind.as_deref();
+        let kind = kind.is_none_or(|wanted| crate::read::fits_kind(wanted, act));
         kind && is(&wanted.actor, &value["who"]["id"]) && is(&wanted.object, &value["obj"]["id"])
     }
 

@@ -14,28 +14,36 @@ mod kind;
 mod read;
 mod resume;
 mod seal;
+mod search;
 mod sql;
 mod state;
 #[cfg(test)]
 mod testing;
 mod who;
 
-pub use append::{AppendError, Auditor, Origin};
+pub use append::{AppendError, Auditor, Origin, Stopped};
 pub use check::check;
 pub use entry::{Entry, Out};
 pub use evidence::tree::leaf_hash;
 pub use export::{Export, ExportError, Exported, Extra, Wanted};
 pub use kind::{Kind, UnknownKind};
-pub use read::{Filter, Head, Line, count, head, line, list, openings};
+pub use read::{Filter, Head, Kinds, Line, Went, by_kind, count, head, line, list, openings};
 pub use resume::SettleError;
 pub use seal::{CosignError, Cosignature, Cosigned, FolderTiles, Proof, Seal, SealError, Signed};
+pub use search::{Found, search};
 pub use state::{Blocked, Cause, State};
 pub use who::{Actor, Via, Who};
 
 /// The tables of this crate.
 pub const MIGRATIONS: store::Migrations = store::Migrations {
     owner: "audit",
-    files: &[("0001_log", include_str!("../migrations/0001_log.sql"))],
+    files: &[
+        ("0001_log", include_str!("../migrations/0001_log.sql")),
+        (
+            "0002_amiss",
+            include_str!("../migrations/0002_amiss.sql"),
+        ),
+    ],
 };
 
 /// The place of an entry in the log, from 0: its leaf's index in the tree.

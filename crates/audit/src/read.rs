@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use store::Db;
 
-use crate::{Seq, sql};
+use crate::{Out, Seq, search, sql};
 
 /// Which entries to list. The default lets all through.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -15,6 +15,10 @@ pub struct Filter {
     pub until: Option<SystemTime>,
     /// A kind (`git.push`) or its start (`git.`, `bundle.*`).
     pub kind: Option<String>,
+    /// Kinds that matter at least so much, from 1 to 5; see [`crate::Kind::severity`].
+    pub severity: Option<u8>,
+    /// How it went.
+    pub went: Option<Went>,
     /// A tagged actor: `u:17`, `job:4`, `uid:0`, `system`.
     pub actor: Option<String>,
     /// A tagged object: `r:5`.
@@ -25,6 +29,42 @@ pub struct Filter {
     pub before: Option<Seq>,
     /// Only entries after this one, the oldest of them: for whoever follows.
     pub after: Option<Seq>,
+}
+
+/// How something went, as far as a search asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Went {
+    /// Exactly so.
+    As(Out),
+    /// It was refused or it failed.
+    Amiss,
+}
+
+impl Went {
+    /// Whether only what was refused or failed is asked for.
+    pub(crate) fn amiss(self) -> bool {
+        self != Self::As(Out::Success)
+    }
+}
+
+/// Whether `kind` is `wanted`: the same, or one that begins so where `wanted` ends in `*` or `.`.
+pub(crate) fn fits_kind(wanted: &str, kind: &str) -> bool {
+    match wanted.strip_suffix('*') {
+        Some(start) => kind.starts_with(start),
+        None if wanted.ends_with('.') => kind.starts_with(wanted),
+        None => kind == wanted,
+    }
+}
+
+/// How many entries of one kind there are, and which.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kinds {
+    /// The kind, as lines have it.
+    pub kind: String,
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    pub first: Vec<u64>,
 }
 
 /// One entry as it was written.
@@ -49,14 +89,29 @@ pub struct Head {
     pub leaf: Vec<u8>,
 }
 
-/// The newest `limit` entries that fit `filter`, newest first.
+/// The newest `limit` entries that fit `filter`, newest first; with [`Filter::after`] the oldest
+/// of those.
 pub fn list(db: &Db, filter: &Filter, limit: u32) -> rusqlite::Result<Vec<Line>> {
-    sql::list(db, filter, limit)
+    match filter.after {
+        Some(_) => search::following(db, filter, limit),
+        None => search::newest(db, filter, limit),
+    }
+}
+
+/// How many entries of each kind there are from `since` until `until`, with the first `examples`
+/// of each. Reads the index of kinds alone.
+pub fn by_kind(
+    db: &Db,
+    since: Option<SystemTime>,
+    until: Option<SystemTime>,
+    examples: u32,
+) -> rusqlite::Result<Vec<Kinds>> {
+    sql::by_kind(db, &search::range(db, since, until)?, examples)
 }
 
 /// How many entries fit `filter`.
 pub fn count(db: &Db, filter: &Filter) -> rusqlite::Result<u64> {
-    sql::count(db, filter)
+    search::count(db, filter)
 }
 
 /// The entry at `seq`.

@@ -1,13 +1,12 @@
 //! Every query of this crate.
 
-use std::time::SystemTime;
+use std::ops::Range;
 
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, params, params_from_iter};
 use store::{Db, Tx};
-use vocab::unix_ms;
 
-use crate::{Filter, Head, Line, Seq};
+use crate::{Head, Kinds, Line, Seq, Went};
 
 pub(crate) struct NewLine<'a> {
     pub(crate) seq: i64,
@@ -120,13 +119,15 @@ pub(crate) fn lines(db: &Db, from: u64, to: u64) -> rusqlite::Result<Vec<Line>> 
 /// The first of `size` entries that is not dated before `t_us`; `size` where none is. Entries are
 /// dated in order, so that halving finds it.
 pub(crate) fn first_at(db: &Db, t_us: i64, size: u64) -> rusqlite::Result<u64> {
-    let mut dated = db.prepare_cached("SELECT t_us FROM audit_entry WHERE seq = ?1")?;
+    let mut dated =
+        db.prepare_cached("SELECT t_us FROM audit_entry WHERE seq >= ?1 ORDER BY seq LIMIT 1")?;
     let (mut low, mut high) = (0, size);
     while low < high {
         let middle = low + (high - low) / 2;
         let seq = i64::try_from(middle).unwrap_or(i64::MAX);
-        let at: i64 = dated.query_row([seq], |row| row.get(0))?;
-        if at < t_us {
+        // Where entries are missing the next one tells; where none is left it is not before.
+        let at: Option<i64> = dated.query_row([seq], |row| row.get(0)).optional()?;
+        if at.is_some_and(|at| at < t_us) {
             low = middle + 1;
         } else {
             high = middle;
@@ -149,72 +150,184 @@ pub(crate) fn end(db: &Db) -> rusqlite::Result<i64> {
         .query_row([], |row| row.get(0))
 }
 
-/// The conditions of `filter` and their values.
-fn clauses(filter: &Filter) -> (String, Vec<Value>) {
-    let (mut text, mut values) = (String::new(), Vec::new());
-    let mut and = |clause: &str, value: Value| {
-        text.push_str(clause);
-        values.push(value);
-    };
-    let us = |at: SystemTime| unix_ms(at).saturating_mul(1_000);
-    if let Some(since) = filter.since {
-        and(" AND t_us >= ?", us(since).into());
-    }
-    if let Some(until) = filter.until {
-        and(" AND t_us < ?", us(until).into());
-    }
-    if let Some(kind) = &filter.kind {
-        match kind.strip_suffix('*').unwrap_or(kind) {
-            start if start.ends_with('.') || start.len() < kind.len() => {
-                and(" AND kind >= ?", start.to_owned().into());
-                and(" AND kind < ?", format!("{start}\u{10ffff}").into());
-            }
-            whole => and(" AND kind = ?", whole.to_owned().into()),
-        }
-    }
-    if let Some(actor) = &filter.actor {
-        and(" AND actor = ?", actor.clone().into());
-    }
-    if let Some(object) = &filter.object {
-        and(" AND object = ?", object.clone().into());
-    }
-    if let Some(generation) = filter.generation {
-        // Members of a line stand in one order, and quotes in its texts are escaped.
-        let member = format!("\"gen\":{generation},\"host\":");
-        and(" AND instr(line, ?) > 0", member.into());
-    }
-    if let Some(before) = filter.before {
-        and(" AND seq < ?", before.0.into());
-    }
-    if let Some(after) = filter.after {
-        and(" AND seq > ?", after.0.into());
-    }
-    (text, values)
+/// The index that a search goes by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// None: the rows in order.
+    Rows,
+    /// By kind.
+    Kind,
+    /// By actor.
+    Actor,
+    /// By object.
+    Object,
+    /// What was refused or failed.
+    Amiss,
 }
 
-pub(crate) fn count(db: &Db, filter: &Filter) -> rusqlite::Result<u64> {
-    let (clauses, values) = clauses(filter);
-    let text = format!("SELECT count(*) FROM audit_entry WHERE true{clauses}");
+impl Way {
+    fn clause(self) -> &'static str {
+        match self {
+            Self::Rows => "NOT INDEXED",
+            Self::Kind => "INDEXED BY audit_entry_kind",
+            Self::Actor => "INDEXED BY audit_entry_actor",
+            Self::Object => "INDEXED BY audit_entry_object",
+            Self::Amiss => "INDEXED BY audit_entry_amiss",
+        }
+    }
+}
+
+/// One look for entries.
+#[derive(Clone, Debug)]
+pub(crate) struct Narrow<'a> {
+    pub(crate) range: Range<i64>,
+    pub(crate) kinds: Option<&'a [String]>,
+    pub(crate) actor: Option<&'a str>,
+    pub(crate) object: Option<&'a str>,
+    pub(crate) went: Option<Went>,
+    pub(crate) generation: Option<i64>,
+    pub(crate) way: Way,
+    pub(crate) ascending: bool,
+}
+
+impl Narrow<'_> {
+    /// Where it looks and for what, and the values of its parameters.
+    fn place(&self) -> (String, Vec<Value>) {
+        let way = self.way.clause();
+        let mut text = format!("audit_entry {way} WHERE seq >= ? AND seq < ?");
+        let mut values: Vec<Value> = vec![self.range.start.into(), self.range.end.into()];
+        match self.kinds {
+            Some([one]) => {
+                text.push_str(" AND kind = ?");
+                values.push(one.clone().into());
+            }
+            Some(kinds) => {
+                let marks = vec!["?"; kinds.len()].join(", ");
+                text.push_str(&format!(" AND kind IN ({marks})"));
+                values.extend(kinds.iter().map(|kind| Value::from(kind.clone())));
+            }
+            None => {}
+        }
+        for (column, value) in [("actor", self.actor), ("object", self.object)] {
+            if let Some(value) = value {
+                text.push_str(&format!(" AND {column} = ?"));
+                values.push(value.to_owned().into());
+            }
+        }
+        if self.went.is_some_and(Went::amiss) {
+            // In these words the index of them has it.
+            text.push_str(" AND out <> 'success'");
+        }
+        if let Some(Went::As(out)) = self.went {
+            text.push_str(" AND out = ?");
+            values.push(out.as_str().to_owned().into());
+        }
+        if let Some(generation) = self.generation {
+            // Members of a line stand in one order, and quotes in its texts are escaped.
+            text.push_str(" AND instr(line, ?) > 0");
+            values.push(format!("\"gen\":{generation},\"host\":").into());
+        }
+        (text, values)
+    }
+
+    /// The statement that reads, and the values of its parameters.
+    fn statement(&self, limit: u32) -> (String, Vec<Value>) {
+        let (place, mut values) = self.place();
+        let order = if self.ascending { "" } else { " DESC" };
+        let text = format!("SELECT seq, line, leaf FROM {place} ORDER BY seq{order} LIMIT ?");
+        values.push(i64::from(limit).into());
+        (text, values)
+    }
+}
+
+/// The first or last entries of a look, in its order.
+pub(crate) fn narrowed(db: &Db, look: &Narrow<'_>, limit: u32) -> rusqlite::Result<Vec<Line>> {
+    let (text, values) = look.statement(limit);
+    db.prepare_cached(&text)?
+        .query_map(params_from_iter(values), as_line)?
+        .collect()
+}
+
+/// How many entries there are.
+pub(crate) fn counted(db: &Db, look: &Narrow<'_>) -> rusqlite::Result<u64> {
+    let (place, values) = look.place();
     let count: i64 = db
-        .prepare_cached(&text)?
+        .prepare_cached(&format!("SELECT count(*) FROM {place}"))?
         .query_row(params_from_iter(values), |row| row.get(0))?;
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-pub(crate) fn list(db: &Db, filter: &Filter, limit: u32) -> rusqlite::Result<Vec<Line>> {
-    let (clauses, mut values) = clauses(filter);
-    let mut text = format!("SELECT seq, line, leaf FROM audit_entry WHERE true{clauses}");
-    text.push_str(match filter.after {
-        Some(_) => " ORDER BY seq LIMIT ?",
-        None => " ORDER BY seq DESC LIMIT ?",
-    });
-    values.push(i64::from(limit).into());
-    let mut lines: Vec<Line> = db
-        .prepare_cached(&text)?
-        .query_map(params_from_iter(values), as_line)?
-        .collect::<Result<_, _>>()?;
-    lines.sort_by_key(|line| std::cmp::Reverse(line.seq));
-    Ok(lines)
+/// How the database goes about a look, a step a line.
+#[cfg(test)]
+pub(crate) fn explained(db: &Db, look: &Narrow<'_>) -> rusqlite::Result<Vec<String>> {
+    let (text, values) = look.statement(50);
+    db.prepare(&format!("EXPLAIN QUERY PLAN {text}"))?
+        .query_map(params_from_iter(values), |row| row.get("detail"))?
+        .collect()
+}
+
+/// Whether fewer than `count` entries stand under `value` in the index of `way`.
+pub(crate) fn rarer_than(db: &Db, way: Way, value: &str, count: u32) -> rusqlite::Result<bool> {
+    let wanted = match way {
+        Way::Rows => return Ok(false),
+        Way::Kind => "kind = ?1",
+        Way::Actor => "actor = ?1",
+        Way::Object => "object = ?1",
+        Way::Amiss => "out <> 'success' AND ?1 = ''",
+    };
+    let found: i64 = db
+        .prepare_cached(&format!(
+            "SELECT count(*) FROM (SELECT 1 FROM audit_entry {} WHERE {wanted} LIMIT ?2)",
+            way.clause()
+        ))?
+        .query_row(params![value, count], |row| row.get(0))?;
+    Ok(found < i64::from(count))
+}
+
+/// Every kind that the log has, without reading its entries.
+pub(crate) fn kinds(db: &Db) -> rusqlite::Result<Vec<String>> {
+    db.prepare_cached(
+        "WITH RECURSIVE each (kind) AS (
+             SELECT min(kind) FROM audit_entry
+             UNION ALL
+             SELECT (SELECT min(kind) FROM audit_entry WHERE kind > each.kind)
+             FROM each WHERE each.kind IS NOT NULL
+         )
+         SELECT kind FROM each WHERE kind IS NOT NULL",
+    )?
+    .query_map([], |row| row.get(0))?
+    .collect()
+}
+
+/// How many entries of each kind stand in a range, with the first `examples` of each.
+pub(crate) fn by_kind(
+    db: &Db,
+    range: &Range<i64>,
+    examples: u32,
+) -> rusqlite::Result<Vec<Kinds>> {
+    let mut count = db.prepare_cached(
+        "SELECT count(*) FROM audit_entry INDEXED BY audit_entry_kind
+         WHERE kind = ?1 AND seq >= ?2 AND seq < ?3",
+    )?;
+    let mut first = db.prepare_cached(
+        "SELECT seq FROM audit_entry INDEXED BY audit_entry_kind
+         WHERE kind = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq LIMIT ?4",
+    )?;
+    let (from, to) = (range.start, range.end);
+    let mut found = Vec::new();
+    for kind in kinds(db)? {
+        let examples = first
+            .query_map(params![kind, from, to, examples], |row| row.get::<_, i64>(0))?
+            .map(|seq| seq.map(|seq| u64::try_from(seq).unwrap_or(0)))
+            .collect::<Result<_, _>>()?;
+        let count: i64 = count.query_row(params![kind, from, to], |row| row.get(0))?;
+        found.push(Kinds {
+            kind,
+            count: u64::try_from(count).unwrap_or(0),
+            first: examples,
+        });
+    }
+    Ok(found)
 }
 
 /// Calls `look` with every row in order until it returns `false`.

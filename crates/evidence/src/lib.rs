@@ -15,6 +15,7 @@ pub mod proof;
 pub mod report;
 pub mod sbom;
 pub mod tiles;
+pub mod tlog_proof;
 pub mod tree;
 pub mod verify;
 pub mod witness;

@@ -7,7 +7,7 @@
 mod controls;
 mod text;
 
-pub use controls::{Controls, MAPPING};
+pub use controls::{Control, Controls, EXAMPLES, MAPPING};
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -119,30 +119,55 @@ pub fn consistency<N: Nodes>(nodes: &mut N, old: u64, size: u64) -> Result<Vec<H
     Ok(proof)
 }
 
-/// Whether `proof` shows `leaf` to be leaf `index` of the tree of `size` leaves with `root`.
+/// One step up the tree.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// The hash beside, from the proof.
+    pub beside: Hash,
+    /// Whether it stands on the left.
+    pub left: bool,
+    /// The hash above both.
+    pub above: Hash,
+}
+
+/// The way of `leaf` up the tree of `size` leaves by `proof`, lowest step first; the last one has
+/// the root. None where the proof is not one for leaf `index`.
 #[must_use]
-pub fn includes(leaf: &Hash, index: u64, size: u64, proof: &[Hash], root: &Hash) -> bool {
-    if index >= size {
-        return false;
+pub fn climb(leaf: &Hash, index: u64, size: u64, proof: &[Hash]) -> Option<Vec<Step>> {
+    let (mut at, mut last, mut hash) = (index, size.checked_sub(1)?, *leaf);
+    if index > last {
+        return None;
     }
-    let (mut at, mut last, mut hash) = (index, size - 1, *leaf);
-    for step in proof {
+    let mut steps = Vec::new();
+    for beside in proof {
         if last == 0 {
-            return false;
+            return None;
         }
-        if at & 1 == 1 || at == last {
-            hash = node_hash(step, &hash);
-            while at & 1 == 0 && at != 0 {
-                at >>= 1;
-                last >>= 1;
-            }
-        } else {
-            hash = node_hash(&hash, step);
+        let left = at & 1 == 1 || at == last;
+        hash = match left {
+            true => node_hash(beside, &hash),
+            false => node_hash(&hash, beside),
+        };
+        while left && at & 1 == 0 && at != 0 {
+            at >>= 1;
+            last >>= 1;
         }
+        steps.push(Step {
+            beside: *beside,
+            left,
+            above: hash,
+        });
         at >>= 1;
         last >>= 1;
     }
-    last == 0 && hash == *root
+    (last == 0).then_some(steps)
+}
+
+/// Whether `proof` shows `leaf` to be leaf `index` of the tree of `size` leaves with `root`.
+#[must_use]
+pub fn includes(leaf: &Hash, index: u64, size: u64, proof: &[Hash], root: &Hash) -> bool {
+    climb(leaf, index, size, proof)
+        .is_some_and(|steps| steps.last().map_or(leaf, |step| &step.above) == root)
 }
 
 /// Whether `proof` shows that the tree of `size` leaves with `root` begins with that of `old`

@@ -13,7 +13,7 @@ pub const MAPPING: &str = include_str!("controls.csv");
 pub(super) const HEAD: &str =
     "framework,control,title,evidence toward it,entries,for example,source";
 /// Entries that are named for each control.
-const EXAMPLES: usize = 3;
+pub const EXAMPLES: usize = 3;
 /// Most controls of a mapping.
 const CONTROLS_MAX: usize = 10_000;
 
@@ -21,15 +21,23 @@ const CONTROLS_MAX: usize = 10_000;
 #[derive(Clone, Debug)]
 pub struct Controls(Vec<Control>);
 
-#[derive(Clone, Debug)]
-struct Control {
-    framework: String,
-    control: String,
-    title: String,
-    kinds: Vec<String>,
-    source: String,
-    count: u64,
-    examples: Vec<u64>,
+/// One control and what was seen toward it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Control {
+    /// The framework, such as `NIST SP 800-53r5`.
+    pub framework: String,
+    /// Its name there, such as `AU-2`.
+    pub control: String,
+    /// Its title.
+    pub title: String,
+    /// Kinds of entries that are evidence toward it, some with `*` at their end.
+    pub kinds: Vec<String>,
+    /// The document that number and title were taken from.
+    pub source: String,
+    /// How many entries there are.
+    pub count: u64,
+    /// The first of them.
+    pub examples: Vec<u64>,
 }
 
 impl Controls {
@@ -62,14 +70,25 @@ impl Controls {
     /// Counts an entry toward each control that its kind speaks to.
     pub fn see(&mut self, entry: &Value) {
         let kind = entry["act"].as_str().unwrap_or_default();
-        for control in &mut self.0 {
-            if control.kinds.iter().any(|wanted| fits(wanted, kind)) {
-                control.count += 1;
-                if control.examples.len() < EXAMPLES {
-                    control.examples.extend(entry["seq"].as_u64());
-                }
+        self.add(kind, 1, entry["seq"].as_u64().as_slice());
+    }
+
+    /// Counts `count` entries of one kind, the first of which are `seqs`.
+    pub fn add(&mut self, kind: &str, count: u64, seqs: &[u64]) {
+        let speaks = |control: &&mut Control| control.kinds.iter().any(|w| fits(w, kind));
+        for control in self.0.iter_mut().filter(speaks) {
+            control.count += count;
+            for seq in seqs {
+                let at = control.examples.partition_point(|known| known < seq);
+                control.examples.insert(at, *seq);
+                control.examples.truncate(EXAMPLES);
             }
         }
+    }
+
+    /// Each control in the order of the mapping.
+    pub fn iter(&self) -> impl Iterator<Item = &Control> {
+        self.0.iter()
     }
 
     /// The table as CSV; `hidden` is how many entries were not seen.
@@ -104,19 +123,24 @@ pub(super) fn fits(wanted: &str, kind: &str) -> bool {
 }
 
 impl Control {
-    fn row(&self, hidden: u64) -> Vec<String> {
-        let words = match (self.count, hidden) {
+    /// What to say of it, where the bodies of `hidden` entries were not seen.
+    #[must_use]
+    pub fn words(&self, hidden: u64) -> &'static str {
+        match (self.count, hidden) {
             _ if self.kinds.is_empty() => "missing: no kind of entry speaks to it",
             (0, 0) => "missing: no such entry in this range",
             (0, _) => "missing: no such entry is shown; others are hidden",
             _ => "yes",
-        };
+        }
+    }
+
+    fn row(&self, hidden: u64) -> Vec<String> {
         let examples: Vec<String> = self.examples.iter().map(u64::to_string).collect();
         vec![
             self.framework.clone(),
             self.control.clone(),
             self.title.clone(),
-            words.to_owned(),
+            self.words(hidden).to_owned(),
             self.count.to_string(),
             examples.join(" "),
             self.source.clone(),
@@ -194,5 +218,23 @@ mod tests {
         assert_eq!(controls.csv(0), format!("{HEAD}\n{said}"));
         assert!(controls.csv(1).contains("others are hidden"));
         assert!(!controls.csv(0).contains("ompliant"));
+    }
+
+    #[test]
+    fn entries_counted_one_by_one_or_by_kind_give_the_same() {
+        let (mut singly, mut by_kind) = (Controls::own(), Controls::own());
+        let log = ["git.push", "boot", "git.push", "login.ok", "git.push", "git.push"];
+        for (seq, kind) in (0u64..).zip(log) {
+            singly.see(&serde_json::json!({"seq": seq, "act": kind}));
+        }
+        for (kind, count, first) in [
+            ("login.ok", 1, &[3][..]),
+            ("git.push", 4, &[0, 2, 4]),
+            ("boot", 1, &[1]),
+        ] {
+            by_kind.add(kind, count, first);
+        }
+        assert!(singly.iter().eq(by_kind.iter()));
+        assert!(singly.iter().any(|c| (c.count, &c.examples[..]) == (6, &[0, 1, 2])));
     }
 }

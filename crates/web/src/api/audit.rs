@@ -63,6 +63,7 @@ impl Which {
             generation: None,
             before: self.before.map(Seq),
             after: self.after.map(Seq),
+            ..Filter::default()
         })
     }
 
