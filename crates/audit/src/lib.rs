@@ -21,7 +21,7 @@ mod state;
 mod testing;
 mod who;
 
-pub use append::{AppendError, Auditor, Origin, Stopped};
+pub use append::{AppendError, Auditor, Origin};
 pub use check::check;
 pub use entry::{Entry, Out};
 pub use evidence::tree::leaf_hash;
@@ -39,10 +39,7 @@ pub const MIGRATIONS: store::Migrations = store::Migrations {
     owner: "audit",
     files: &[
         ("0001_log", include_str!("../migrations/0001_log.sql")),
-        (
-            "0002_amiss",
-            include_str!("../migrations/0002_amiss.sql"),
-        ),
+        ("0002_amiss", include_str!("../migrations/0002_amiss.sql")),
     ],
 };
 

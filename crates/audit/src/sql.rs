@@ -300,11 +300,7 @@ pub(crate) fn kinds(db: &Db) -> rusqlite::Result<Vec<String>> {
 }
 
 /// How many entries of each kind stand in a range, with the first `examples` of each.
-pub(crate) fn by_kind(
-    db: &Db,
-    range: &Range<i64>,
-    examples: u32,
-) -> rusqlite::Result<Vec<Kinds>> {
+pub(crate) fn by_kind(db: &Db, range: &Range<i64>, examples: u32) -> rusqlite::Result<Vec<Kinds>> {
     let mut count = db.prepare_cached(
         "SELECT count(*) FROM audit_entry INDEXED BY audit_entry_kind
          WHERE kind = ?1 AND seq >= ?2 AND seq < ?3",
@@ -317,7 +313,9 @@ pub(crate) fn by_kind(
     let mut found = Vec::new();
     for kind in kinds(db)? {
         let examples = first
-            .query_map(params![kind, from, to, examples], |row| row.get::<_, i64>(0))?
+            .query_map(params![kind, from, to, examples], |row| {
+                row.get::<_, i64>(0)
+            })?
             .map(|seq| seq.map(|seq| u64::try_from(seq).unwrap_or(0)))
             .collect::<Result<_, _>>()?;
         let count: i64 = count.query_row(params![kind, from, to], |row| row.get(0))?;

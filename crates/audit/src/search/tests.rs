@@ -114,7 +114,10 @@ fn what_is_common_in_parts_and_rare_together_is_looked_for_a_bounded_way() {
     };
     let first = read(&store, |db| search(db, &filter, 50));
     let reached = size - WINDOW * WINDOWS;
-    assert_eq!((seqs(&first), first.reached), (Vec::<i64>::new(), Some(Seq(reached))));
+    assert_eq!(
+        (seqs(&first), first.reached),
+        (Vec::<i64>::new(), Some(Seq(reached)))
+    );
     filter.before = first.reached;
     let rest = read(&store, |db| search(db, &filter, 50));
     assert_eq!((seqs(&rest), rest.reached), (Vec::<i64>::new(), None));
@@ -132,8 +135,20 @@ fn every_condition_is_kept() {
     let find = |filter: Filter| seqs(&read(&store, |db| search(db, &filter, 3)));
     let all = Filter::default;
     assert_eq!(find(all()), [2_999, 2_998, 2_997]);
-    assert_eq!(find(Filter { until: at(10), ..all() }), [9, 8, 7]);
-    assert_eq!(find(Filter { since: at(2_998), ..all() }), [2_999, 2_998]);
+    assert_eq!(
+        find(Filter {
+            until: at(10),
+            ..all()
+        }),
+        [9, 8, 7]
+    );
+    assert_eq!(
+        find(Filter {
+            since: at(2_998),
+            ..all()
+        }),
+        [2_999, 2_998]
+    );
     let refused = Filter {
         kind: Some("git.*".into()),
         went: Some(Went::As(Out::Denied)),
@@ -141,15 +156,60 @@ fn every_condition_is_kept() {
         ..all()
     };
     assert_eq!(find(refused.clone()), [7]);
-    assert_eq!(find(Filter { object: Some("r:7".into()), ..refused.clone() }), [7]);
-    assert_eq!(find(Filter { object: Some("r:8".into()), ..refused.clone() }), none);
-    assert_eq!(find(Filter { went: Some(Went::As(Out::Failure)), ..refused }), none);
-    assert_eq!(find(Filter { severity: Some(2), ..all() }), [2_007, 1_007, 7]);
-    assert_eq!(find(Filter { severity: Some(3), ..all() }), none);
-    assert_eq!(find(Filter { kind: Some("no.such".into()), ..all() }), none);
-    assert_eq!(find(Filter { after: Some(Seq(2_997)), ..all() }), [2_999, 2_998]);
+    assert_eq!(
+        find(Filter {
+            object: Some("r:7".into()),
+            ..refused.clone()
+        }),
+        [7]
+    );
+    assert_eq!(
+        find(Filter {
+            object: Some("r:8".into()),
+            ..refused.clone()
+        }),
+        none
+    );
+    assert_eq!(
+        find(Filter {
+            went: Some(Went::As(Out::Failure)),
+            ..refused
+        }),
+        none
+    );
+    assert_eq!(
+        find(Filter {
+            severity: Some(2),
+            ..all()
+        }),
+        [2_007, 1_007, 7]
+    );
+    assert_eq!(
+        find(Filter {
+            severity: Some(3),
+            ..all()
+        }),
+        none
+    );
+    assert_eq!(
+        find(Filter {
+            kind: Some("no.such".into()),
+            ..all()
+        }),
+        none
+    );
+    assert_eq!(
+        find(Filter {
+            after: Some(Seq(2_997)),
+            ..all()
+        }),
+        [2_999, 2_998]
+    );
     let kinds = read(&store, |db| crate::by_kind(db, at(0), at(9), 2));
-    let told: Vec<_> = kinds.iter().map(|k| (k.kind.as_str(), k.count, k.first.clone())).collect();
+    let told: Vec<_> = kinds
+        .iter()
+        .map(|k| (k.kind.as_str(), k.count, k.first.clone()))
+        .collect();
     assert_eq!(
         told,
         [

@@ -235,6 +235,6 @@ mod tests {
             by_kind.add(kind, count, first);
         }
         assert!(singly.iter().eq(by_kind.iter()));
-        assert!(singly.iter().any(|c| (c.count, &c.examples[..]) == (6, &[0, 1, 2])));
+        assert!(singly.iter().any(|c| (c.count, &c.examples[..]) == (6, &[0, 1, 2][..])));
     }
 }
