@@ -174,6 +174,7 @@ kinds! {
     "audit" {
         AuditCosigned = "audit.cosigned" 3,
         AuditExport = "audit.export" 3,
+        AuditExportRead = "audit.export_read" 3,
         AuditSearch = "audit.search" 1,
         AuditRedacted = "audit.redacted" 3,
         AuditAppendBlocked = "audit.append_blocked" 5,

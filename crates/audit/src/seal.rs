@@ -227,6 +227,13 @@ impl Seal {
         })
     }
 
+    /// When the last checkpoint was written, as its file says.
+    pub fn last_at(&self) -> Result<std::time::SystemTime, SealError> {
+        let path = self.folder.path(CHECKPOINT);
+        let at = path.metadata().and_then(|file| file.modified());
+        at.map_err(|e| SealError::io(&path, e))
+    }
+
     /// The minisign signature over the last checkpoint.
     pub fn last_minisig(&self) -> Result<Vec<u8>, SealError> {
         self.folder.read(CHECKPOINT_MINISIG)

@@ -207,6 +207,7 @@ fn goes_on(who: &Who, entry: &Entry) -> bool {
         | Kind::JobLogRead
         | Kind::AuditSearch
         | Kind::AuditExport
+        | Kind::AuditExportRead
         | Kind::LoginOk
         | Kind::LoginFail
         | Kind::Logout

@@ -54,6 +54,7 @@ pub(crate) fn start(app: &App, store: &Arc<Store>, clock: &Clock) -> std::io::Re
                     collect(&app, &clock, repo);
                 }
                 sweep_sessions(&store, &clock);
+                app.sweep_exports();
             }
         }
     };

@@ -12,6 +12,7 @@ mod assets;
 mod config;
 mod detail;
 mod events;
+mod exports;
 mod facilities;
 mod fault;
 mod git_http;

@@ -1,6 +1,11 @@
 //! Pages: each handler reads, builds a view and renders it.
 
 pub(crate) mod account;
+pub(crate) mod audit;
+mod audit_about;
+pub(crate) mod audit_controls;
+pub(crate) mod audit_entry;
+pub(crate) mod audit_export;
 mod bundle_about;
 mod bundle_changes;
 pub(crate) mod bundle_custody;
@@ -31,8 +36,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use crate::fault::Fault;
 use crate::guard::Ctx;
+use crate::respond::sentence;
 use crate::state::App;
-use crate::view::{Frame, Link, RepoHead, Seal};
+use crate::view::{Frame, Link, RepoHead, Said, Seal};
 use crate::{assets, words};
 
 /// Renders a view as an HTML page.
@@ -62,6 +68,7 @@ pub(crate) async fn frame(ctx: &Ctx, title: &str, here: &str) -> Result<Frame, F
             let sees = Sees {
                 catalogue: may(access::Action::CatalogueRead),
                 bundles: may(access::Action::BundleRead),
+                audit: may(access::Action::AuditRead),
             };
             Ok((Supply::look(db)?, sees))
         })
@@ -75,7 +82,32 @@ pub(crate) async fn frame(ctx: &Ctx, title: &str, here: &str) -> Result<Frame, F
     if sees.bundles {
         frame.places.push(place("Bundles", "/bundles"));
     }
+    if sees.audit {
+        frame.places.push(place("Audit", "/audit"));
+    }
+    frame.said.extend(blocked(&ctx.app, sees.audit));
     Ok(frame)
+}
+
+/// What every page says while nothing can be changed; all of it to those who may mend it.
+pub(crate) fn blocked(app: &App, all: bool) -> Option<Said> {
+    let ::audit::State::Blocked(blocked) = app.auditor.state() else {
+        return None;
+    };
+    let since = words::when(blocked.since_ms, app.clock.now()).full;
+    let text = match all {
+        true => format!(
+            "Nothing can be changed since {since}: the audit log takes no entries. {} What to do: \
+             {}",
+            sentence(&words::plain(&blocked.what)),
+            sentence(blocked.cause.todo()),
+        ),
+        false => format!(
+            "Nothing can be changed since {since}: the audit log takes no entries. Reading goes \
+             on. Tell an administrator."
+        ),
+    };
+    Some(Said { tone: "bad", text })
 }
 
 /// What a reader may open.
@@ -83,6 +115,7 @@ pub(crate) async fn frame(ctx: &Ctx, title: &str, here: &str) -> Result<Frame, F
 struct Sees {
     catalogue: bool,
     bundles: bool,
+    audit: bool,
 }
 
 /// How old the supply is, as the bar says it.

@@ -163,7 +163,7 @@ fn told(app: &App, fault: &Fault, kind: Kind, method: &Method, full: &str) -> Re
         return Redirect::to(&format!("/sign-in?next={next}")).into_response();
     }
     let mut response = match kind {
-        Kind::Page => page(fault, incident),
+        Kind::Page => page(app, fault, incident),
         Kind::Oci => registry::oci::error(fault, incident),
         Kind::Api | Kind::Package => {
             let todo = fault.what_to_do.as_deref().unwrap_or("see docs/api.md");
@@ -212,22 +212,25 @@ fn challenge(
     headers.insert(header::WWW_AUTHENTICATE, realm);
 }
 
-fn page(fault: &Fault, incident: Option<String>) -> Response {
+fn page(app: &App, fault: &Fault, incident: Option<String>) -> Response {
     let title = match fault.status {
         StatusCode::NOT_FOUND => "Not here",
         StatusCode::FORBIDDEN => "Not allowed",
         StatusCode::UNAUTHORIZED => "Sign in first",
+        StatusCode::SERVICE_UNAVAILABLE => "Not now",
         status if status.is_server_error() => "The server failed",
         _ => "That did not work",
     };
+    let mut frame = pages::frame_of(fault.user.clone(), pages::plain_seal(), title, "");
+    frame.said.extend(pages::blocked(app, false));
     let view = Problem {
-        frame: pages::frame_of(fault.user.clone(), pages::plain_seal(), title, ""),
+        frame,
         title: title.to_owned(),
         text: sentence(&fault.error),
         todo: fault.what_to_do.as_deref().map(sentence),
         code: fault.code,
         incident,
-        sign_in: fault.user.is_none() && fault.status != StatusCode::INTERNAL_SERVER_ERROR,
+        sign_in: fault.user.is_none() && !fault.status.is_server_error(),
     };
     match view.render() {
         Ok(html) => {

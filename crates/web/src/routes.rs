@@ -140,6 +140,16 @@ routes! {
     get "/bundles/{id}" Page BundleRead Instance pages::bundle_one::page;
     get "/bundles/{id}/custody" Page BundleRead Instance pages::bundle_custody::page;
     get "/keys" Page BundleRead Instance pages::keys::page;
+    get "/audit" Page AuditRead Instance pages::audit::page;
+    get "/audit/controls" Page AuditRead Instance pages::audit_controls::page;
+    get "/audit/export" Page AuditRead Instance pages::audit_export::form;
+    post "/audit/export" Page AuditRead Instance pages::audit_export::begin;
+    get "/audit/export/{id}" Page AuditRead Instance pages::audit_export::progress;
+    get "/audit/export/{id}/file" Page AuditRead Instance pages::audit_export::file;
+    post "/audit/export/{id}/cancel" Page AuditRead Instance pages::audit_export::cancel;
+    get "/audit/{id}" Page AuditRead Instance pages::audit_entry::page;
+    get "/audit/{id}/line" Page AuditRead Instance pages::audit_entry::line;
+    get "/audit/{id}/tlog-proof" Page AuditRead Instance pages::audit_entry::tlog_proof;
 
     get "/{owner}/{repo}" Page RepoRead Repo pages::code::home;
     get "/{owner}/{repo}/tree/{*rest}" Page RepoRead Repo pages::code::tree;
@@ -252,6 +262,7 @@ routes! {
     get "/api/v1/audit/status" Api AuditRead Instance api::witnesses::status;
     post "/api/v1/audit/cosigs" Api AuditCosign Instance api::witnesses::cosign;
     get "/api/v1/audit/export" Api AuditRead Instance api::audit::export;
+    get "/api/v1/audit/exports/{id}" Api AuditRead Instance api::audit::progress;
 
     get "/api/v1/update" Api ServerStatus Instance api::update::show;
     post "/api/v1/update/hold" Api ServerDrain Instance api::update::hold;
@@ -261,10 +272,11 @@ routes! {
 }
 
 /// First halves of addresses that are the server's own, so that no owner can be called so.
-pub(crate) const RESERVED: [&str; 21] = [
+pub(crate) const RESERVED: [&str; 22] = [
     "actions",
     "api",
     "assets",
+    "audit",
     "bundles",
     "catalogue",
     "docs",

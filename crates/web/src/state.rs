@@ -68,6 +68,7 @@ pub(crate) struct Inner {
     /// Pushes whose refs have moved and whose end could not be written.
     pub(crate) unsettled: Mutex<Vec<vocab::PushId>>,
     pub(crate) actions: supply::Actions,
+    pub(crate) exports: crate::exports::Exports,
     repos: Mutex<HashMap<RepoId, Arc<Repository>>>,
     stopping: watch::Sender<bool>,
 }
@@ -95,6 +96,7 @@ impl App {
             .on_growth(move |job, attempt| of_logs.grew(job, attempt));
         let git_slots = Arc::new(Semaphore::new(parts.config.limits.git_requests.max(1)));
         let actions = supply::Actions::new(parts.store.clone(), parts.durability);
+        let exports = crate::exports::Exports::open(parts.store.dir());
         Self(Arc::new(Inner {
             parts,
             hub,
@@ -102,6 +104,7 @@ impl App {
             counters: crate::metrics::Counters::default(),
             unsettled: Mutex::default(),
             actions,
+            exports,
             repos: Mutex::default(),
             stopping: watch::channel(false).0,
         }))
@@ -111,6 +114,11 @@ impl App {
     #[must_use]
     pub fn actions(&self) -> supply::Actions {
         self.0.actions.clone()
+    }
+
+    /// Removes exports of the audit log that were kept long enough.
+    pub fn sweep_exports(&self) {
+        self.0.exports.sweep(self.clock.now());
     }
 
     /// The repository of `id`, open; one instance for the whole process, as its ref writer must be.

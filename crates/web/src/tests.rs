@@ -1,5 +1,6 @@
 //! The server as its callers meet it: a data directory, the router, real git.
 
+mod audit_pages;
 mod audited;
 mod bundles;
 mod guarded;

@@ -1,5 +1,6 @@
 //! What templates show: plain values, decided on before.
 
+pub(crate) mod audit;
 pub(crate) mod bundles;
 pub(crate) mod catalogue;
 

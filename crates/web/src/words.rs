@@ -87,7 +87,7 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// `1 run`, `2 runs`, `12 345 runs`.
+/// `1 run`, `2 runs`, `12 345 entries`.
 pub(crate) fn count(n: u64, one: &str) -> String {
     let digits = n.to_string();
     let mut grouped = String::new();
@@ -97,8 +97,14 @@ pub(crate) fn count(n: u64, one: &str) -> String {
         }
         grouped.push(c);
     }
-    let s = if n == 1 { "" } else { "s" };
-    format!("{grouped} {one}{s}")
+    let stem = one
+        .strip_suffix('y')
+        .filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match (n, stem) {
+        (1, _) => format!("{grouped} {one}"),
+        (_, Some(stem)) => format!("{grouped} {stem}ies"),
+        (_, None) => format!("{grouped} {one}s"),
+    }
 }
 
 /// Whole days from `day`, `YYYY-MM-DD`, to `now`: negative when it is still to come.
@@ -184,8 +190,9 @@ mod tests {
         assert_eq!(count(1, "run"), "1 run");
         assert_eq!(
             count(1_204_771, "entry").replace('\u{2009}', " "),
-            "1 204 771 entrys"
+            "1 204 771 entries"
         );
+        assert_eq!(count(2, "key"), "2 keys");
     }
 
     #[test]

@@ -223,7 +223,9 @@ mod tests {
     #[test]
     fn entries_counted_one_by_one_or_by_kind_give_the_same() {
         let (mut singly, mut by_kind) = (Controls::own(), Controls::own());
-        let log = ["git.push", "boot", "git.push", "login.ok", "git.push", "git.push"];
+        let log = [
+            "git.push", "boot", "git.push", "login.ok", "git.push", "git.push",
+        ];
         for (seq, kind) in (0u64..).zip(log) {
             singly.see(&serde_json::json!({"seq": seq, "act": kind}));
         }
@@ -235,6 +237,10 @@ mod tests {
             by_kind.add(kind, count, first);
         }
         assert!(singly.iter().eq(by_kind.iter()));
-        assert!(singly.iter().any(|c| (c.count, &c.examples[..]) == (6, &[0, 1, 2][..])));
+        assert!(
+            singly
+                .iter()
+                .any(|c| (c.count, &c.examples[..]) == (6, &[0, 1, 2][..]))
+        );
     }
 }

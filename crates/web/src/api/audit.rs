@@ -39,7 +39,7 @@ pub(crate) struct Which {
     earlier: Option<String>,
 }
 
-fn tagged(db: &Db, actor: Option<String>) -> Result<Option<String>, Fault> {
+pub(crate) fn tagged(db: &Db, actor: Option<String>) -> Result<Option<String>, Fault> {
     let Some(text) = actor else { return Ok(None) };
     if text.contains(':') {
         return Ok(Some(text));
@@ -92,10 +92,18 @@ impl Which {
 /// `GET /api/v1/audit`: exact lines, the newest last.
 pub(crate) async fn list(ctx: Ctx, Query(which): Query<Which>) -> Result<Json<Value>, Fault> {
     let limit = which.limit.unwrap_or(50).clamp(1, 1000);
-    let lines = ctx
+    let follows = which.after.is_some();
+    let (filter, lines) = ctx
         .app
-        .read(move |db| audit::list(db, &which.filter(db)?, limit).map_err(Fault::internal))
+        .read(move |db| {
+            let filter = which.filter(db)?;
+            let lines = audit::list(db, &filter, limit).map_err(Fault::internal)?;
+            Ok((filter, lines))
+        })
         .await?;
+    if !follows {
+        note_search(&ctx, searched(&filter)).await;
+    }
     let mut entries: Vec<Value> = lines
         .iter()
         .map(|line| serde_json::from_str(&line.text).unwrap_or_else(|_| line.text.clone().into()))
@@ -104,10 +112,58 @@ pub(crate) async fn list(ctx: Ctx, Query(which): Query<Which>) -> Result<Json<Va
     Ok(Json(json!({ "entries": entries })))
 }
 
-pub(super) fn no_seal(app: &App) -> Fault {
+pub(crate) fn no_seal(app: &App) -> Fault {
     let why = app.auditor.refusing();
     let why = why.as_deref().unwrap_or("it is not sealed here");
     Fault::conflict(format!("the audit log cannot be proved: {why}")).todo("run `cofferdam fsck`")
+}
+
+/// The entry of a search: what was asked for, as far as it names nobody.
+pub(crate) fn searched(filter: &Filter) -> Entry {
+    let mut entry = Entry::success(Kind::AuditSearch);
+    for (name, value) in [("action", &filter.kind), ("object", &filter.object)] {
+        if let Some(value) = value {
+            entry = entry.detail(name, value.as_str());
+        }
+    }
+    // What is no id may be somebody's name.
+    match &filter.actor {
+        Some(actor) if actor.contains(':') => entry.detail("actor", actor.as_str()),
+        Some(actor) => entry.private("actor", actor.as_str()),
+        None => entry,
+    }
+}
+
+/// Notes that somebody reads the log. Reading goes on where that cannot be noted: whether it was.
+pub(crate) async fn note_search(ctx: &Ctx, entry: Entry) -> bool {
+    let who = ctx.who.clone();
+    let noted = ctx
+        .app
+        .write(move |app, tx| -> Result<(), Noted> {
+            Ok(app.auditor.append(tx, &who, entry).map(drop)?)
+        })
+        .await;
+    if let Err(fault) = &noted {
+        tracing::warn!(error = fault.error, cause = ?fault.chain(), "a search was not noted");
+    }
+    noted.is_ok()
+}
+
+/// `GET /api/v1/audit/exports/{id}?seen=`: how far an export has come that a page began; with
+/// `seen` as soon as there is something newer.
+pub(crate) async fn progress(
+    ctx: Ctx,
+    Path(id): Path<String>,
+    Query(query): Query<super::bundles::Seen>,
+) -> Result<Json<Value>, Fault> {
+    let job = ctx.app.0.exports.find(&id)?;
+    let shown = ctx.app.off(move || {
+        Ok(match query.seen {
+            Some(seen) => job.wait(seen, super::bundles::WAIT),
+            None => job.look(),
+        })
+    });
+    Ok(Json(json!(shown.await?)))
 }
 
 /// `GET /api/v1/audit/state`: whether the log takes entries, and what is in its way.
@@ -166,6 +222,21 @@ pub(crate) async fn entry(ctx: Ctx, Path(seq): Path<i64>) -> Result<Json<Value>,
     Ok(Json(shown.await?))
 }
 
+/// An export with its proofs taken, what it is of, and what goes beside the log.
+pub(crate) fn prepared<'a>(
+    app: &'a App,
+    seal: &'a audit::Seal,
+    mut wanted: Wanted,
+) -> Result<(Export<'a>, Wanted, Vec<Extra>), Fault> {
+    let chains = Chains::look(app, &mut wanted)?;
+    let export = Export::begin(&app.store, seal, wanted.clone()).map_err(export_fault)?;
+    let mut beside = chains.files(app, &export)?;
+    if whole(&wanted) {
+        beside.extend(inventory::files(app, wanted.with_names)?);
+    }
+    Ok((export, wanted, beside))
+}
+
 /// `GET /api/v1/audit/export`: the range in one file, streamed.
 pub(crate) async fn export(ctx: Ctx, Query(which): Query<Which>) -> Result<Response, Fault> {
     let (app, who) = (ctx.app.clone(), ctx.who.clone());
@@ -174,21 +245,12 @@ pub(crate) async fn export(ctx: Ctx, Query(which): Query<Which>) -> Result<Respo
     tokio::task::spawn_blocking(move || {
         let begin = || -> Result<_, Fault> {
             let seal = app.seal.as_ref().ok_or_else(|| no_seal(&app))?;
-            let mut wanted = app.store.read(|db| which.wanted(db))?;
-            let chains = Chains::look(&app, &mut wanted)?;
-            let export = Export::begin(&app.store, seal, wanted.clone()).map_err(fault)?;
+            let wanted = app.store.read(|db| which.wanted(db))?;
+            let (export, wanted, beside) = prepared(&app, seal, wanted)?;
             let (first, end) = export.range();
-            let entry = Entry::success(Kind::AuditExport)
-                .detail("size", export.size())
-                .detail("first", first)
-                .detail("end", end)
-                .detail("names", wanted.with_names);
+            let entry = exported(export.size(), (first, end), &wanted);
             app.store
                 .write::<_, Noted>(|tx| Ok(app.auditor.append(tx, &who, entry).map(drop)?))?;
-            let mut beside = chains.files(&app, &export)?;
-            if whole(&wanted) {
-                beside.extend(inventory::files(&app, wanted.with_names)?);
-            }
             Ok((export, wanted, beside))
         };
         let (export, wanted, beside) = match begin() {
@@ -224,7 +286,16 @@ pub(crate) async fn export(ctx: Ctx, Query(which): Query<Which>) -> Result<Respo
     Ok((headers, body).into_response())
 }
 
-fn fault(error: ExportError) -> Fault {
+/// The entry of an export; from its size later exports prove that the log only grew.
+pub(crate) fn exported(size: u64, (first, end): (u64, u64), wanted: &Wanted) -> Entry {
+    Entry::success(Kind::AuditExport)
+        .detail("size", size)
+        .detail("first", first)
+        .detail("end", end)
+        .detail("names", wanted.with_names)
+}
+
+pub(crate) fn export_fault(error: ExportError) -> Fault {
     match error {
         ExportError::Empty => Fault::bad(error),
         ExportError::Broken => Fault::conflict(error),
@@ -233,8 +304,9 @@ fn fault(error: ExportError) -> Fault {
     }
 }
 
+/// Why an entry of its own was not made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Noted {
+pub(crate) enum Noted {
     #[error(transparent)]
     Seal(audit::SealError),
     #[error(transparent)]
@@ -258,7 +330,7 @@ pub(super) fn whole(wanted: &Wanted) -> bool {
 }
 
 /// The receipts of the jobs that ended in the range, newest first, a page at a time.
-struct Receipts<'a> {
+pub(crate) struct Receipts<'a> {
     app: &'a App,
     filter: Filter,
     page: Vec<JobId>,
@@ -267,7 +339,7 @@ struct Receipts<'a> {
 }
 
 impl<'a> Receipts<'a> {
-    fn new(app: &'a App, wanted: &Wanted) -> Self {
+    pub(crate) fn new(app: &'a App, wanted: &Wanted) -> Self {
         Self {
             app,
             filter: Filter {

@@ -28,14 +28,19 @@ use crate::uses;
 type Body<T> = Result<Json<T>, JsonRejection>;
 
 /// How long a look at the progress waits for something new.
-const WAIT: Duration = Duration::from_secs(10);
+pub(crate) const WAIT: Duration = Duration::from_secs(10);
 
 impl From<BundleError> for Fault {
     fn from(error: BundleError) -> Self {
         let (code, words) = (error.code(), crate::push::chain(&error));
         let status = match &error {
             BundleError::Store(_) | BundleError::Audit(_) | BundleError::Io { .. } => {
-                return Self::internal(error).code(code);
+                let fault = Self::internal(error);
+                // What stands in the audit log's way has a code of its own.
+                return match fault.code {
+                    Some(_) => fault,
+                    None => fault.code(code),
+                };
             }
             BundleError::Busy { .. }
             | BundleError::TrustFixed { .. }
@@ -232,7 +237,7 @@ pub(crate) async fn begin(
 
 #[derive(Deserialize)]
 pub(crate) struct Seen {
-    seen: Option<u64>,
+    pub(crate) seen: Option<u64>,
 }
 
 /// `GET /api/v1/bundles/import?seen=`: how the import stands that runs or ran last; with `seen`

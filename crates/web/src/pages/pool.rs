@@ -92,7 +92,12 @@ impl Known {
     }
 
     /// The repo, if its runs may be seen.
-    fn repo(&mut self, db: &Db, reader: &Principal, id: RepoId) -> Result<Option<Repo>, Fault> {
+    pub(super) fn repo(
+        &mut self,
+        db: &Db,
+        reader: &Principal,
+        id: RepoId,
+    ) -> Result<Option<Repo>, Fault> {
         if let Some(known) = self.repos.get(&id) {
             return Ok(known.clone());
         }

@@ -1,0 +1,226 @@
+//! Story: an auditor reads the log in a browser, proves an entry by hand, takes an export away, and
+//! sees at once when the log was tampered with.
+
+use std::fs;
+use std::process::Command;
+
+use stories::{Site, tasks_app, workspace};
+use testkit::Result;
+use testkit::appliance::password_of;
+use testkit::browser::Browser;
+
+const REPO: &str = "lab/tasks-app";
+
+struct Here {
+    site: Site,
+    browser: Browser,
+}
+
+impl Here {
+    fn open(&self, path: &str) -> Result {
+        self.browser
+            .open(&format!("http://{}{path}", self.site.appliance.address()))
+    }
+
+    fn sign_in(&self) -> Result {
+        self.open("/sign-in")?;
+        self.browser.fill("#name", "ops")?;
+        self.browser.fill("#password", &password_of("ops"))?;
+        self.browser.click("button.main")?;
+        self.browser
+            .wait_for("!location.pathname.includes('sign-in')")
+    }
+
+    fn main(&self) -> Result<String> {
+        self.browser.text("main")
+    }
+
+    /// Shows the page as it is now in each size; it must fit, and have nothing to complain of.
+    fn fits(&self, name: &str) -> Result {
+        let folder = workspace()?.join("target/pictures");
+        fs::create_dir_all(&folder)?;
+        for (look, scheme) in [("light", "light"), ("dark", "dark"), ("phone", "light")] {
+            if look == "phone" {
+                self.browser.be_phone(390, 844)?;
+            } else {
+                self.browser.resize(1280, 900)?;
+            }
+            self.browser.prefer(scheme)?;
+            let over = self.browser.script(
+                "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
+            )?;
+            self.browser
+                .picture(&folder.join(format!("{name}-{look}.png")))?;
+            assert_eq!(over, 0, "{name} is wider than a {look} window");
+            let unnamed = self.browser.script(
+                "return [...document.querySelectorAll('main a, main button, main input, main select, main textarea')]\
+                 .filter((e) => !(e.innerText || e.ariaLabel || e.labels?.[0]?.innerText || '').trim() && e.offsetParent)\
+                 .map((e) => e.outerHTML)",
+            )?;
+            assert_eq!(
+                unnamed.as_array().map_or(0, Vec::len),
+                0,
+                "{name}: no name: {unnamed}"
+            );
+        }
+        self.browser.be_window()?;
+        self.browser.prefer("light")?;
+        let complaints = self.browser.complaints()?;
+        assert!(complaints.is_empty(), "{name}: {complaints:?}");
+        Ok(())
+    }
+}
+
+fn all(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "no {word:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn an_auditor_reads_proves_exports_and_sees_tampering_in_a_browser() -> Result {
+    let site = Site::with_image()?;
+    let appliance = &site.appliance;
+    appliance.ok_with_input(&["user", "create", "ops", "--admin"], &password_of("ops"))?;
+    let url = site.repo(REPO)?;
+    let tree = site.tree("tree")?;
+    tasks_app(&tree)?;
+    let (code, log) = site.push_and_watch(&tree, &url, REPO)?;
+    assert_eq!(code, 0, "{log}");
+    let mut here = Here {
+        site,
+        browser: Browser::start()?,
+    };
+    here.sign_in()?;
+    reads(&here)?;
+    proves(&here)?;
+    exports(&here)?;
+    tampered(&mut here)
+}
+
+fn reads(here: &Here) -> Result {
+    here.open("/")?;
+    here.browser.click(".places a[href='/audit']")?;
+    here.browser.wait_for("location.pathname == '/audit'")?;
+    all(
+        &here.main()?,
+        &[
+            "git: push",
+            "job: completed",
+            REPO,
+            "done",
+            "last checkpoint",
+        ],
+    );
+    here.fits("audit")?;
+    here.browser.fill("#action", "git.*")?;
+    here.browser.click("form.ask button.main")?;
+    here.browser.wait_for("location.search.includes('git')")?;
+    let found = here.main()?;
+    all(&found, &["git: push"]);
+    assert!(!found.contains("job: completed"), "{found}");
+    here.open("/audit?action=no.such")?;
+    all(&here.main()?, &["No entry fits", "cofferdam audit search"]);
+    here.fits("audit-empty")?;
+    here.open("/audit/controls")?;
+    all(&here.main()?, &["AU-2", "missing", "SSDF"]);
+    here.fits("audit-controls")
+}
+
+/// From the list to one entry, whose own commands prove it with a shell.
+fn proves(here: &Here) -> Result {
+    here.open("/audit?action=git.push")?;
+    here.browser.click("table.entries a.strong")?;
+    here.browser
+        .wait_for("document.querySelector('#commands')")?;
+    all(
+        &here.main()?,
+        &["git: push", "proved", REPO, "Check it yourself"],
+    );
+    here.browser.click("aside details.fold summary")?;
+    here.fits("audit-entry")?;
+    let files = here.browser.script_until(
+        "const done = arguments[arguments.length - 1];\n\
+         const take = (kind) => fetch(`${location.pathname}/${kind}`).then((a) => a.text());\n\
+         Promise.all([take('line'), take('tlog-proof')]).then((texts) =>\n\
+           done([location.pathname.split('/')[2], ...texts, document.querySelector('#commands').textContent]));",
+    )?;
+    let text = |at: usize| files[at].as_str().unwrap_or_default();
+    let dir = here.site.folder.path().join("by-hand");
+    fs::create_dir_all(&dir)?;
+    fs::write(dir.join(format!("entry-{}.json", text(0))), text(1))?;
+    fs::write(dir.join(format!("entry-{}.tlog-proof", text(0))), text(2))?;
+    let out = Command::new("sh")
+        .args(["-c", text(3)])
+        .current_dir(&dir)
+        .output()?;
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(
+        out.status.success() && said.contains("Verified"),
+        "{said}{out:?}"
+    );
+    Ok(())
+}
+
+fn exports(here: &Here) -> Result {
+    here.open("/audit/export")?;
+    here.fits("audit-export")?;
+    here.browser.click("input[name=names]")?;
+    here.browser
+        .click("form[action='/audit/export'] button.main")?;
+    here.browser
+        .wait_for("document.querySelector('main').innerText.includes('Download')")?;
+    here.fits("audit-exported")?;
+    let path = here
+        .browser
+        .script("return new URL(document.querySelector('a.main').href).pathname")?;
+    let sum = here.browser.text("main dl.plate code")?;
+    let folder = here.site.appliance.data().join("exports");
+    let file = fs::read_dir(&folder)?.next().ok_or("no file")??.path();
+    let said = here
+        .site
+        .appliance
+        .ok(&["audit", "verify", &file.display().to_string()])?;
+    assert!(said.contains("good") || said.contains("signed"), "{said}");
+    let out = Command::new("sha256sum").arg(&file).output()?;
+    assert!(
+        String::from_utf8_lossy(&out.stdout).starts_with(&sum),
+        "{out:?}"
+    );
+    assert!(
+        path.as_str().is_some_and(|path| path.ends_with("/file")),
+        "{path}"
+    );
+    here.open("/audit/export")?;
+    all(&here.main()?, &["Made here", "ready", "with names", &sum]);
+    here.fits("audit-exports")
+}
+
+/// An edited row, a start: reading goes on, every page says so, a change is refused in words.
+fn tampered(here: &mut Here) -> Result {
+    here.site.appliance.stop()?;
+    let tile = fs::read_dir(here.site.appliance.data().join("audit/tile/0/000.p"))?;
+    fs::remove_file(tile.last().ok_or("no tile")??.path())?;
+    here.site.appliance.start()?;
+    // The check runs beside the start.
+    loop {
+        here.open("/audit")?;
+        if here.main()?.contains("This log was tampered with") {
+            break;
+        }
+    }
+    all(
+        &here.main()?,
+        &["Nothing can be changed since", "cofferdam fsck"],
+    );
+    here.fits("audit-tampered")?;
+    here.open("/runners")?;
+    all(&here.main()?, &["Nothing can be changed since"]);
+    here.open("/new")?;
+    here.browser.fill("#path", "ops/other")?;
+    here.browser.click("form button.main")?;
+    here.browser
+        .wait_for("document.querySelector('main').innerText.includes('E_AUDIT_BLOCKED')")?;
+    all(&here.main()?, &["takes no entries since", "fsck"]);
+    Ok(())
+}
