@@ -139,19 +139,17 @@ fn proves(here: &Here) -> Result {
     );
     here.browser.click("aside details.fold summary")?;
     here.fits("audit-entry")?;
-    let files = here.browser.script_until(
+    let taken = here.browser.script_until(
         "const done = arguments[arguments.length - 1];\n\
-         const take = (kind) => fetch(`${location.pathname}/${kind}`).then((a) => a.text());\n\
-         Promise.all([take('line'), take('tlog-proof')]).then((texts) =>\n\
-           done([location.pathname.split('/')[2], ...texts, document.querySelector('#commands').textContent]));",
+         fetch(`${location.pathname}/line`).then((answer) => answer.text()).then((line) =>\n\
+           done([location.pathname.split('/')[2], line, document.querySelector('#commands').textContent]));",
     )?;
-    let text = |at: usize| files[at].as_str().unwrap_or_default();
+    let text = |at: usize| taken[at].as_str().unwrap_or_default();
     let dir = here.site.folder.path().join("by-hand");
     fs::create_dir_all(&dir)?;
     fs::write(dir.join(format!("entry-{}.json", text(0))), text(1))?;
-    fs::write(dir.join(format!("entry-{}.tlog-proof", text(0))), text(2))?;
     let out = Command::new("sh")
-        .args(["-c", text(3)])
+        .args(["-c", text(2)])
         .current_dir(&dir)
         .output()?;
     let said = String::from_utf8_lossy(&out.stdout);

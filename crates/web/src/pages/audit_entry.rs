@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use audit::{Entry, Kind, Line, Proof, SealError, Seq};
+use audit::{Entry, Kind, Line, Proof, SealError, Seq, Signed};
 use axum::extract::Path;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
@@ -332,7 +332,7 @@ fn proof(app: &App, line: &Line) -> (Option<ProofView>, String) {
         count: words::count(shown.len() as u64, "step"),
         root: Hex::of(&checkpoint.root),
         note: proof.signed.note.clone(),
-        check: by_hand(line.seq.0, &shown, &checkpoint.root, &key),
+        check: by_hand(line.seq.0, &shown, &proof.signed, &key),
         steps: shown,
         key,
     };
@@ -340,11 +340,12 @@ fn proof(app: &App, line: &Line) -> (Option<ProofView>, String) {
 }
 
 /// What checks it with a shell and openssl: from the line to the root, and the root's signature.
-fn by_hand(seq: i64, steps: &[StepView], root: &[u8; 32], key: &str) -> String {
+fn by_hand(seq: i64, steps: &[StepView], signed: &Signed, key: &str) -> String {
+    let note = &signed.note;
     let mut text = format!(
-        "# Where entry-{seq}.json and entry-{seq}.tlog-proof are: the two downloads of this page.\n\
+        "# Where entry-{seq}.json is, the line as it is downloaded here. The signed checkpoint:\n\
          set -e\n\
-         sed '1,/^$/d' entry-{seq}.tlog-proof > checkpoint\n\n\
+         cat > checkpoint <<'END'\n{note}END\n\n\
          # The leaf is SHA-256 of a zero byte and the line.\n\
          {{ printf '\\000'; cat entry-{seq}.json; }} | sha256sum\n\n\
          # The way up: each hash is SHA-256 of a one byte, the left hash and the right one.\n\
@@ -361,8 +362,9 @@ fn by_hand(seq: i64, steps: &[StepView], root: &[u8; 32], key: &str) -> String {
         text.push_str(&format!("{{ printf '\\001'; {pair}; }} | sha > h{level}\n"));
     }
     let top = steps.len();
-    let public = key.rsplit('+').next().unwrap_or_default();
-    let root = base64::engine::general_purpose::STANDARD.encode(root);
+    // The third part is base64, which has plus signs of its own.
+    let public = key.splitn(3, '+').nth(2).unwrap_or_default();
+    let root = base64::engine::general_purpose::STANDARD.encode(signed.checkpoint.root);
     text.push_str(&format!(
         "test \"$(openssl base64 < h{top})\" = \"$(sed -n 3p checkpoint)\"   # {root}\n\n\
          # The checkpoint is signed by the key on the appliance's paper.\n\
