@@ -10,6 +10,7 @@ use serde_json::json;
 use vocab::JobId;
 
 use super::*;
+use crate::{Entry, Who};
 
 const JOBS: [i64; 3] = [7, 8, 9];
 const PLACE: &str = "jobs/8/provenance.dsse.json";
