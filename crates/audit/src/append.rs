@@ -271,6 +271,10 @@ impl Auditor {
             Actor::Token { token, .. } => {
                 map.insert("cred".into(), token.tagged().into());
             }
+            Actor::SshKey { fingerprint, .. } | Actor::DeployKey { fingerprint, .. } => {
+                map.insert("auth".into(), "ssh".into());
+                map.insert("cred".into(), fingerprint.as_str().into());
+            }
             Actor::Job { fence } => {
                 map.insert("cred".into(), fence_text(fence).into());
             }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use vocab::{Fence, TokenId, UserId, UserName};
+use vocab::{Fence, SshKeyId, TokenId, UserId, UserName};
 
 /// Who acted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +26,22 @@ pub enum Actor {
         name: UserName,
         /// Which token.
         token: TokenId,
+    },
+    /// A person, shown by an SSH key of theirs.
+    SshKey {
+        /// Whose key.
+        user: UserId,
+        /// Their sign-in name; enters lines only as a commitment.
+        name: UserName,
+        /// The key's fingerprint, `SHA256:` and 43 letters of base64.
+        fingerprint: String,
+    },
+    /// A program with an SSH key of one repo.
+    DeployKey {
+        /// Which key.
+        key: SshKeyId,
+        /// Its fingerprint, `SHA256:` and 43 letters of base64.
+        fingerprint: String,
     },
     /// A running job.
     Job {
@@ -110,7 +126,9 @@ impl Who {
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
         match self.actor {
-            Actor::User { id, .. } | Actor::Token { user: id, .. } => Some(id),
+            Actor::User { id, .. }
+            | Actor::Token { user: id, .. }
+            | Actor::SshKey { user: id, .. } => Some(id),
             _ => None,
         }
     }
@@ -124,26 +142,35 @@ impl Actor {
             Self::Anonymous => "anonymous",
             Self::User { .. } => "user",
             Self::Token { .. } => "token",
+            Self::SshKey { .. } | Self::DeployKey { .. } => "key",
             Self::Job { .. } => "job",
             Self::Operator { .. } => "operator",
         }
     }
 
-    /// The tagged id, which [`crate::Filter::actor`] finds: `u:17`, `job:4`, `uid:0`, `system`.
+    /// The tagged id, which [`crate::Filter::actor`] finds: `u:17`, `key:3`, `job:4`, `uid:0`,
+    /// `system`.
     #[must_use]
     pub fn tagged(&self) -> String {
         match self {
             Self::System => "system".into(),
             Self::Anonymous => "anonymous".into(),
-            Self::User { id, .. } | Self::Token { user: id, .. } => id.tagged(),
+            Self::User { id, .. }
+            | Self::Token { user: id, .. }
+            | Self::SshKey { user: id, .. } => id.tagged(),
+            Self::DeployKey { key, .. } => key.tagged(),
             Self::Job { fence } => fence.job.tagged(),
             Self::Operator { uid } => format!("uid:{uid}"),
         }
     }
 
-    pub(crate) fn name(&self) -> Option<&UserName> {
+    /// The name of the person behind this, if there is one.
+    #[must_use]
+    pub fn name(&self) -> Option<&UserName> {
         match self {
-            Self::User { name, .. } | Self::Token { name, .. } => Some(name),
+            Self::User { name, .. } | Self::Token { name, .. } | Self::SshKey { name, .. } => {
+                Some(name)
+            }
             _ => None,
         }
     }

@@ -47,6 +47,8 @@ id! {
     UserId, "u";
     #[doc = "Names one access token. Tag: `t:3`."]
     TokenId, "t";
+    #[doc = "Names one SSH key, a person's or a repo's. Tag: `key:7`."]
+    SshKeyId, "key";
     #[doc = "Names one browser session. Tag: `s:9`."]
     SessionId, "s";
     #[doc = "Names one owner of repos. Tag: `o:2`."]

@@ -13,7 +13,7 @@ pub use digest::{Digest, DigestError};
 pub use entropy::Entropy;
 pub use ids::{
     Attempt, Fence, ImageId, JobId, OwnerId, PushId, RepoId, RunId, RunNumber, SecretId, SessionId,
-    TokenId, UserId,
+    SshKeyId, TokenId, UserId,
 };
 pub use names::{NameError, OwnerName, RepoName, RepoPath, UserName};
 pub use states::{JobState, Outcome, RunState, Sight, StateError, Visibility};
