@@ -83,6 +83,9 @@ actions! {
     TokenList "token.list" Own, None, false, None;
     TokenCreate "token.create" Own, None, false, Some(Kind::TokenCreate);
     TokenRevoke "token.revoke" Own, None, false, Some(Kind::TokenRevoke);
+    SshKeyList "sshkey.list" Own, None, false, None;
+    SshKeyAdd "sshkey.add" Own, None, false, Some(Kind::SshkeyAdd);
+    SshKeyRemove "sshkey.remove" Own, None, false, Some(Kind::SshkeyRemove);
     SessionList "session.list" Own, None, false, None;
     SessionRevoke "session.revoke" Own, None, false, Some(Kind::SessionRevoke);
 
@@ -106,6 +109,9 @@ actions! {
     CollaboratorList "collaborator.list" Repo(Adm), Some(RepoAdmin), false, None;
     CollaboratorAdd "collaborator.add" Repo(Adm), Some(RepoAdmin), false, Some(Kind::CollaboratorAdd);
     CollaboratorRemove "collaborator.remove" Repo(Adm), Some(RepoAdmin), false, Some(Kind::CollaboratorRemove);
+    DeployKeyList "deploykey.list" Repo(Adm), Some(RepoAdmin), false, None;
+    DeployKeyAdd "deploykey.add" Repo(Adm), Some(RepoAdmin), false, Some(Kind::DeploykeyAdd);
+    DeployKeyRemove "deploykey.remove" Repo(Adm), Some(RepoAdmin), false, Some(Kind::DeploykeyRemove);
     SecretList "secret.list" Repo(Adm), Some(RepoAdmin), false, None;
     SecretSet "secret.set" Repo(Adm), Some(RepoAdmin), false, Some(Kind::SecretUpdate);
     SecretRemove "secret.remove" Repo(Adm), Some(RepoAdmin), false, Some(Kind::SecretDelete);

@@ -103,6 +103,9 @@ pub enum Denied {
         /// The action.
         action: Action,
     },
+    /// The deploy key was not made for it.
+    #[error("this deploy key may only read; ask the repo's owner for one that may write")]
+    ReadOnlyKey,
     /// The repo does not exist or may not be known of.
     #[error("there is no such repo, or it is not shared with you")]
     NoRepo,
@@ -145,6 +148,7 @@ impl Denied {
             Self::NotSignedIn { .. } => "E_NOT_SIGNED_IN",
             Self::Scope { .. } => "E_SCOPE",
             Self::NoToken { .. } => "E_NO_TOKEN",
+            Self::ReadOnlyKey => "E_READ_ONLY_KEY",
             Self::NoRepo => "E_NO_REPO",
             Self::Level { .. } => "E_LEVEL",
             Self::Forbidden { .. } => "E_FORBIDDEN",
@@ -180,6 +184,14 @@ pub fn authorize(
         Principal::Job { repo, .. } => job_may(action, *repo, resource)?,
         Principal::Anonymous => anonymous_may(action, resource)?,
         Principal::User { user, role, .. } => person_may(db, *user, *role, action, resource)?,
+        Principal::SshKey { user, role, .. } => {
+            only_git(action)?;
+            person_may(db, *user, *role, action, resource)?;
+        }
+        Principal::DeployKey { repo, writes, .. } => {
+            only_git(action)?;
+            deploy_key_may(action, *repo, *writes, resource)?;
+        }
         Principal::Token {
             user, role, scopes, ..
         } => {
@@ -228,6 +240,29 @@ fn job_may(action: Action, own: RepoId, resource: &Resource) -> Result<(), Denie
         Resource::Repo(facts) if facts.id == own && action.requirement().job => Ok(()),
         Resource::Supply { .. } if action.requirement().job => Ok(()),
         Resource::Repo(facts) if facts.id != own => Err(Denied::NoRepo),
+        _ => Err(Denied::Forbidden { action }),
+    }
+}
+
+/// No SSH key opens more than git.
+fn only_git(action: Action) -> Result<(), Denied> {
+    match action {
+        Action::GitFetch | Action::GitPush => Ok(()),
+        _ => Err(Denied::Forbidden { action }),
+    }
+}
+
+/// A deploy key knows its own repo, and of no other that there is one.
+fn deploy_key_may(
+    action: Action,
+    own: RepoId,
+    writes: bool,
+    resource: &Resource,
+) -> Result<(), Denied> {
+    match resource {
+        Resource::Repo(facts) if facts.id != own => Err(Denied::NoRepo),
+        Resource::Repo(_) if writes || action == Action::GitFetch => Ok(()),
+        Resource::Repo(_) => Err(Denied::ReadOnlyKey),
         _ => Err(Denied::Forbidden { action }),
     }
 }

@@ -1,7 +1,7 @@
-//! Who may do what: people, sessions, tokens, shares, secrets, and the one place that decides.
+//! Who may do what: people, sessions, tokens, keys, shares, secrets, and the one place that decides.
 //!
-//! Owns tables `user`, `login_failure`, `session`, `token`, `collaborator`, `secret` and
-//! `variable`, and the key file `DATA/keys/secrets.key`. Invariants: every operation of every
+//! Owns tables `user`, `login_failure`, `session`, `token`, `ssh_key`, `collaborator`, `secret`
+//! and `variable`, and the key file `DATA/keys/secrets.key`. Invariants: every operation of every
 //! door stands in [`Action`]'s table and passes [`authorize`]; what the table does not allow is
 //! denied; passwords, tokens and cookies are kept as hashes only, secrets only sealed.
 //! Source: design/architecture.md, "Invariants".
@@ -19,6 +19,8 @@ mod scope;
 mod secrets;
 mod session;
 mod sql;
+mod sshkey;
+mod sshkey_text;
 #[cfg(test)]
 mod testing;
 mod token;
@@ -46,6 +48,11 @@ pub use session::{
     NewSession, SESSION_LIFE, SessionInfo, SessionRefused, close_session, csrf_token, open_session,
     session, sessions, sweep_sessions,
 };
+pub use sshkey::{
+    KeyHome, KeyRefused, NewKey, SshKeyError, SshKeyInfo, add_ssh_key, authenticate_key,
+    deploy_keys, knows_key, record_unknown_keys, remove_ssh_key, ssh_key, ssh_keys,
+};
+pub use sshkey_text::{KeyText, KeyTextError};
 pub use token::{
     NewToken, TokenCreated, TokenInfo, TokenRefused, authenticate_token, create_token,
     revoke_token, token, tokens,
@@ -59,5 +66,11 @@ pub use vars::{list_vars, remove_var, set_var, vars_for_job};
 /// The tables of this crate.
 pub const MIGRATIONS: store::Migrations = store::Migrations {
     owner: "access",
-    files: &[("0001_people", include_str!("../migrations/0001_people.sql"))],
+    files: &[
+        ("0001_people", include_str!("../migrations/0001_people.sql")),
+        (
+            "0002_ssh_keys",
+            include_str!("../migrations/0002_ssh_keys.sql"),
+        ),
+    ],
 };

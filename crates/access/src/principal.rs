@@ -1,12 +1,13 @@
 //! Who asks, once they have shown it.
 
 use audit::{Actor, Via, Who};
-use vocab::{Fence, RepoId, SessionId, TokenId, UserId, UserName};
+use vocab::{Fence, RepoId, SessionId, SshKeyId, TokenId, UserId, UserName};
 
 use crate::{Role, Scopes};
 
-/// Who asks. Made by [`crate::session`], [`crate::authenticate_token`], the control socket (by
-/// peer credentials) and the pool (for a running job).
+/// Who asks. Made by [`crate::session`], [`crate::authenticate_token`],
+/// [`crate::authenticate_key`], the control socket (by peer credentials) and the pool (for a
+/// running job).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Principal {
     /// Nobody known.
@@ -34,6 +35,28 @@ pub enum Principal {
         token: TokenId,
         /// What it may be used for.
         scopes: Scopes,
+    },
+    /// A person with an SSH key of theirs: git, and nothing else.
+    SshKey {
+        /// Their id.
+        user: UserId,
+        /// Their sign-in name.
+        name: UserName,
+        /// What they are in this instance.
+        role: Role,
+        /// The key's fingerprint.
+        fingerprint: String,
+    },
+    /// A program with an SSH key of one repo: git on that repo, and nothing else.
+    DeployKey {
+        /// Which key.
+        key: SshKeyId,
+        /// The key's fingerprint.
+        fingerprint: String,
+        /// Its repo.
+        repo: RepoId,
+        /// Whether it may push.
+        writes: bool,
     },
     /// A running job.
     Job {
@@ -66,6 +89,22 @@ impl Principal {
                 name: name.clone(),
                 token: *token,
             },
+            Self::SshKey {
+                user,
+                name,
+                fingerprint,
+                ..
+            } => Actor::SshKey {
+                user: *user,
+                name: name.clone(),
+                fingerprint: fingerprint.clone(),
+            },
+            Self::DeployKey {
+                key, fingerprint, ..
+            } => Actor::DeployKey {
+                key: *key,
+                fingerprint: fingerprint.clone(),
+            },
             Self::Job { fence, .. } => Actor::Job { fence: *fence },
             Self::Operator { uid } => Actor::Operator { uid: *uid },
         }
@@ -81,7 +120,9 @@ impl Principal {
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
         match self {
-            Self::User { user, .. } | Self::Token { user, .. } => Some(*user),
+            Self::User { user, .. } | Self::Token { user, .. } | Self::SshKey { user, .. } => {
+                Some(*user)
+            }
             _ => None,
         }
     }
@@ -89,7 +130,9 @@ impl Principal {
     /// The user and their role, if there is one.
     pub(crate) fn user_and_role(&self) -> Option<(UserId, Role)> {
         match self {
-            Self::User { user, role, .. } | Self::Token { user, role, .. } => Some((*user, *role)),
+            Self::User { user, role, .. }
+            | Self::Token { user, role, .. }
+            | Self::SshKey { user, role, .. } => Some((*user, *role)),
             _ => None,
         }
     }

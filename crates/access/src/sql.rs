@@ -1,5 +1,7 @@
 //! Every query of this crate.
 
+mod ssh_keys;
+
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -7,6 +9,8 @@ use rusqlite::types::FromSqlError;
 use rusqlite::{OptionalExtension, Row, params};
 use store::{Db, Tx};
 use vocab::{RepoId, SecretId, SessionId, TokenId, UserId, from_unix_ms, unix_ms};
+
+pub(crate) use ssh_keys::*;
 
 use crate::{
     Collaborator, Level, NewToken, NewUser, Role, SecretInfo, SessionInfo, TokenInfo, User,
@@ -377,6 +381,7 @@ pub(crate) fn shared_with(db: &Db, user: UserId) -> rusqlite::Result<Vec<RepoId>
 pub(crate) fn forget_repo(tx: &Tx<'_>, repo: RepoId) -> rusqlite::Result<()> {
     for statement in [
         "DELETE FROM collaborator WHERE repo = ?1",
+        "DELETE FROM ssh_key WHERE repo = ?1",
         "DELETE FROM secret WHERE repo = ?1",
         "DELETE FROM variable WHERE repo = ?1",
     ] {

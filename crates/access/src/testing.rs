@@ -18,6 +18,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Secret(#[from] crate::SecretError),
     #[error(transparent)]
+    SshKey(#[from] crate::SshKeyError),
+    #[error(transparent)]
     Login(#[from] crate::LoginRefused),
     #[error(transparent)]
     Append(#[from] audit::AppendError),

@@ -4,6 +4,7 @@ mod attest;
 mod audit;
 mod bundle;
 mod carried;
+mod keys;
 mod update;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ pub(crate) use bundle::{
     Build, Bundle, Carried, Connected, Fetching, Key, Keys, Lock, MakeImage, Password, Plan, Root,
     Thresholds,
 };
+pub(crate) use keys::{RepoKey, SshKey};
 pub(crate) use update::{Timing, Update};
 
 /// CI for networks with no way out: a git forge, a job queue and disposable, sandboxed runners.
@@ -95,6 +97,9 @@ pub(crate) enum Verb {
     /// Manage access tokens
     #[command(subcommand)]
     Token(Token),
+    /// Manage the SSH keys of users
+    #[command(subcommand)]
+    Key(SshKey),
     /// Manage repos
     #[command(subcommand)]
     Repo(Repo),
@@ -336,6 +341,9 @@ pub(crate) enum Repo {
     },
     /// List repos
     List,
+    /// Manage a repo's deploy keys: SSH keys that open this repo alone
+    #[command(subcommand)]
+    Key(RepoKey),
     /// Delete a repo and all its runs
     Delete {
         /// owner/name

@@ -54,7 +54,10 @@ impl<'a> By<'a> {
         match &self.who.actor {
             Actor::System => "cofferdam".to_owned(),
             Actor::Anonymous => "somebody not signed in".to_owned(),
-            Actor::User { name, .. } | Actor::Token { name, .. } => name.to_string(),
+            Actor::User { name, .. } | Actor::Token { name, .. } | Actor::SshKey { name, .. } => {
+                name.to_string()
+            }
+            Actor::DeployKey { .. } => "a deploy key".to_owned(),
             Actor::Job { fence } => format!("job {}", fence.job),
             Actor::Operator { uid } => format!("the operator (uid {uid})"),
         }

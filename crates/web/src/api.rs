@@ -6,6 +6,7 @@ pub(crate) mod bundles;
 pub(crate) mod chains;
 pub(crate) mod explain;
 pub(crate) mod inventory;
+pub(crate) mod keys;
 pub(crate) mod people;
 pub(crate) mod pool;
 pub(crate) mod repo_files;

@@ -16,7 +16,7 @@ use forge::Repo;
 use queue::{JobRow, RunRow};
 use serde::Deserialize;
 use store::Db;
-use vocab::{JobId, RepoPath, RunNumber, TokenId, UserId, UserName};
+use vocab::{JobId, RepoPath, RunNumber, SshKeyId, TokenId, UserId, UserName};
 
 use crate::fault::Fault;
 use crate::identify::{self, Door};
@@ -188,9 +188,11 @@ pub(crate) fn facts(repo: &Repo) -> RepoFacts {
 
 fn shown_name(principal: &Principal) -> Option<String> {
     match principal {
-        Principal::User { name, .. } | Principal::Token { name, .. } => Some(name.to_string()),
+        Principal::User { name, .. }
+        | Principal::Token { name, .. }
+        | Principal::SshKey { name, .. } => Some(name.to_string()),
         Principal::Operator { .. } => Some("operator".to_owned()),
-        Principal::Anonymous | Principal::Job { .. } => None,
+        Principal::Anonymous | Principal::DeployKey { .. } | Principal::Job { .. } => None,
     }
 }
 
@@ -395,6 +397,7 @@ fn find(
         },
         Target::User => (None, Resource::User(user_of(db, params)?)),
         Target::Token => (None, Resource::User(token_owner(db, params)?)),
+        Target::SshKey => (None, Resource::User(key_owner(db, params)?)),
         Target::Repo => of_repo(find_repo(db, params)?),
         Target::Job => of_repo(find_job_repo(db, params)?),
     }))
@@ -446,6 +449,18 @@ fn token_owner(db: &Db, params: &Params) -> Result<UserId, Fault> {
     };
     let found = access::token(db, TokenId(id)).map_err(Fault::internal)?;
     Ok(found.map_or(UserId(0), |token| token.user))
+}
+
+/// A repo's key is nobody's account: its repo's own address leads to it.
+fn key_owner(db: &Db, params: &Params) -> Result<UserId, Fault> {
+    let Some(id) = params.id.as_deref().and_then(|id| id.parse().ok()) else {
+        return Ok(UserId(0));
+    };
+    let found = access::ssh_key(db, SshKeyId(id)).map_err(Fault::internal)?;
+    Ok(match found.map(|key| key.home) {
+        Some(access::KeyHome::User(user)) => user,
+        Some(access::KeyHome::Repo { .. }) | None => UserId(0),
+    })
 }
 
 /// Refuses changes that another site makes a browser ask for.

@@ -475,9 +475,11 @@ pub(crate) fn files(objects: &Objects, commit: ObjectId) -> Result<Vec<File>, Re
 /// The name of who acts, as workflows see it.
 pub(crate) fn actor_name(who: &Who) -> String {
     match &who.actor {
-        audit::Actor::User { name, .. } | audit::Actor::Token { name, .. } => name.to_string(),
         audit::Actor::Operator { .. } => "operator".to_owned(),
-        _ => "cofferdam".to_owned(),
+        audit::Actor::DeployKey { .. } => "deploy-key".to_owned(),
+        actor => actor
+            .name()
+            .map_or_else(|| "cofferdam".to_owned(), ToString::to_string),
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) enum Target {
     User,
     /// The owner of the token `{id}`.
     Token,
+    /// The owner of the person's SSH key `{id}`.
+    SshKey,
     /// The repo `{owner}/{repo}`.
     Repo,
     /// The repo of the job `{id}`.
@@ -115,6 +117,9 @@ routes! {
     post "/tokens" Page TokenCreate Own pages::account::make_token;
     post "/tokens/{id}/revoke" Page TokenRevoke Token pages::account::revoke_token;
 
+    post "/ssh-keys" Page SshKeyAdd Own pages::account::add_key;
+    post "/ssh-keys/{id}/remove" Page SshKeyRemove SshKey pages::account::remove_key;
+
     get "/" Page RepoList Instance pages::repos::list;
     get "/new" Page AccountRead Instance pages::repos::new_form;
     post "/new" Page RepoCreate InBody pages::repos::make;
@@ -168,6 +173,7 @@ routes! {
     get "/{owner}/{repo}/settings" Page SecretList Repo pages::settings::show;
     post "/{owner}/{repo}/settings/secrets" Page SecretSet Repo pages::settings::secret;
     post "/{owner}/{repo}/settings/variables" Page VariableSet Repo pages::settings::variable;
+    post "/{owner}/{repo}/settings/deploy-keys" Page DeployKeyAdd Repo pages::settings::deploy_key;
 
     get "/{owner}/{repo}/info/refs" Git GitFetch Repo git_http::info_refs;
     post "/{owner}/{repo}/git-upload-pack" Git GitFetch Repo git_http::upload_pack;
@@ -198,6 +204,9 @@ routes! {
     get "/api/v1/users/{user}/tokens" Api TokenList User api::people::tokens;
     post "/api/v1/users/{user}/tokens" Api TokenCreate User api::people::make_token;
     delete "/api/v1/tokens/{id}" Api TokenRevoke Token api::people::revoke_token;
+    get "/api/v1/users/{user}/ssh-keys" Api SshKeyList User api::keys::list;
+    post "/api/v1/users/{user}/ssh-keys" Api SshKeyAdd User api::keys::add;
+    delete "/api/v1/ssh-keys/{id}" Api SshKeyRemove SshKey api::keys::remove;
 
     get "/api/v1/repos" Api RepoList Instance api::repos::list;
     post "/api/v1/repos" Api RepoCreate InBody api::repos::make;
@@ -213,6 +222,9 @@ routes! {
     get "/api/v1/repos/{owner}/{repo}/variables" Api VariableList Repo api::repos::variables;
     put "/api/v1/repos/{owner}/{repo}/variables/{name}" Api VariableSet Repo api::repos::set_variable;
     delete "/api/v1/repos/{owner}/{repo}/variables/{name}" Api VariableRemove Repo api::repos::remove_variable;
+    get "/api/v1/repos/{owner}/{repo}/deploy-keys" Api DeployKeyList Repo api::keys::of_repo;
+    post "/api/v1/repos/{owner}/{repo}/deploy-keys" Api DeployKeyAdd Repo api::keys::add_to_repo;
+    delete "/api/v1/repos/{owner}/{repo}/deploy-keys/{id}" Api DeployKeyRemove Repo api::keys::remove_from_repo;
 
     get "/api/v1/repos/{owner}/{repo}/runs" Api RunRead Repo api::runs::list;
     get "/api/v1/repos/{owner}/{repo}/runs/{number}" Api RunRead Repo api::runs::show;
@@ -292,6 +304,7 @@ pub(crate) const RESERVED: [&str; 22] = [
     "sign-in",
     "sign-out",
     "simple",
+    "ssh-keys",
     "tokens",
     "toolcache",
     "v2",

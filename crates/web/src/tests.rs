@@ -4,6 +4,7 @@ mod audit_pages;
 mod audited;
 mod bundles;
 mod guarded;
+mod keyed;
 mod pushed;
 mod recovered;
 mod seen;
@@ -66,6 +67,10 @@ impl Answer {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 }
+
+/// A public key of nobody in particular.
+pub(crate) const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBdk1epCe4N2xMDZa7bA5qG+0s0P878qrr6Us9PbV6vY dev\
+    @lab";
 
 fn open(dir: &Path, clock: &Clock, change: impl FnOnce(&mut WebConfig)) -> App {
     let migrations = [
@@ -146,6 +151,19 @@ impl Site {
         drop(app);
         let app = open(dir.path(), &clock, |_| {});
         Self { dir, app, clock }
+    }
+
+    /// Gives `user` an SSH key.
+    pub(crate) fn ssh_key(&self, user: &User) -> access::SshKeyInfo {
+        let key = access::KeyText::parse(KEY).unwrap();
+        let new = access::NewKey {
+            home: access::KeyHome::User(user.id),
+            label: "laptop".into(),
+        };
+        let app = &self.app;
+        app.store
+            .write(|tx| access::add_ssh_key(tx, &app.auditor, &Who::system(), &new, &key))
+            .unwrap()
     }
 
     pub(crate) fn user(&self, name: &str, role: Role, password: Option<&str>) -> User {

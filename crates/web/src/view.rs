@@ -516,6 +516,16 @@ pub(crate) struct Tokens {
     pub(crate) problem: Option<String>,
     pub(crate) tokens: Vec<TokenLine>,
     pub(crate) scopes: Vec<Choice>,
+    pub(crate) keys: Vec<SshKeyLine>,
+}
+
+pub(crate) struct SshKeyLine {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) fingerprint: String,
+    pub(crate) made: When,
+    pub(crate) used: Option<When>,
+    pub(crate) writes: bool,
 }
 
 pub(crate) struct Made {
@@ -540,6 +550,8 @@ pub(crate) struct Settings {
     pub(crate) repo: RepoHead,
     pub(crate) problem: Option<String>,
     pub(crate) kinds: Vec<SettingKind>,
+    pub(crate) keys: Vec<SshKeyLine>,
+    pub(crate) keys_action: String,
 }
 
 pub(crate) struct SettingKind {

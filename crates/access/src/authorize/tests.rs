@@ -1,7 +1,7 @@
 //! The whole table: every action by every kind of caller on every kind of thing.
 
 use audit::Via;
-use vocab::{Attempt, Fence, JobId, SessionId, Sight, TokenId};
+use vocab::{Attempt, Fence, JobId, SessionId, Sight, SshKeyId, TokenId};
 
 use super::*;
 use crate::testing::{Bed, operator, repo};
@@ -10,81 +10,88 @@ use crate::{Level, Scopes, User, add_collaborator, forget_repo, remove_collabora
 /// Callers, in the order of the table's columns: anonymous, a stranger, reader, writer and
 /// admin of the repo, its owner, an instance admin; the owner's tokens with repo:read,
 /// repo:write, repo:admin, run:read, run:write, admin; the instance admin's token with admin;
-/// a job of the repo, a job of another; the operator.
-const COLUMNS: usize = 17;
+/// a job of the repo, a job of another; the operator; an SSH key of the owner, a deploy key of the
+/// repo that reads, one that writes, one of another repo.
+const COLUMNS: usize = 21;
 
 /// What each action comes to on a private repo, on the caller's own account (the owner's, for
 /// those without one), in the owner's namespace, or on the instance. `+` allowed, `-` denied.
 const TABLE: &str = "
-    health.read             +++++++ ++++++ + -- +
-    sign_in                 +++++++ ++++++ + -- +
-    sign_out                -++++++ ------ - -- +
-    account.read            -++++++ +++--+ + -- +
-    password.change         -----++ ------ - -- +
-    token.list              -----++ ------ - -- +
-    token.create            -----++ ------ - -- +
-    token.revoke            -----++ ------ - -- +
-    session.list            -----++ ------ - -- +
-    session.revoke          -----++ ------ - -- +
-    user.list               ------+ ------ + -- +
-    user.create             ------+ ------ + -- +
-    user.suspend            ------+ ------ + -- +
-    user.restore            ------+ ------ + -- +
-    role.set                ------+ ------ + -- +
-    password.reset          ------+ ------ + -- +
-    lockout.clear           ------+ ------ + -- +
-    repo.list               +++++++ +++--+ + -- +
-    repo.create             -----++ --+--+ + -- +
-    repo.read               --+++++ +++--+ + +- +
-    repo.rename             ----+++ --+--+ + -- +
-    repo.visibility         ----+++ --+--+ + -- +
-    repo.delete             ----+++ --+--+ + -- +
-    repo.import             ----+++ --+--+ + -- +
-    repo.check              ----+++ --+--+ + -- +
-    repo.collect            ----+++ --+--+ + -- +
-    collaborator.list       ----+++ --+--+ + -- +
-    collaborator.add        ----+++ --+--+ + -- +
-    collaborator.remove     ----+++ --+--+ + -- +
-    secret.list             ----+++ --+--+ + -- +
-    secret.set              ----+++ --+--+ + -- +
-    secret.remove           ----+++ --+--+ + -- +
-    variable.list           ---++++ -++--+ + -- +
-    variable.set            ----+++ --+--+ + -- +
-    variable.remove         ----+++ --+--+ + -- +
-    instance_secret.list    ------+ ------ + -- +
-    instance_secret.set     ------+ ------ + -- +
-    instance_secret.remove  ------+ ------ + -- +
-    instance_variable.list  ------+ ------ + -- +
-    instance_variable.set   ------+ ------ + -- +
-    instance_variable.remove ------+ ------ + -- +
-    git.fetch               --+++++ +++--+ + +- +
-    git.push                ---++++ -++--+ + -- +
-    run.read                --+++++ ---+++ + -- +
-    log.read                --+++++ ---+++ + -- +
-    run.dispatch            ---++++ ----++ + -- +
-    run.cancel              ---++++ ----++ + -- +
-    run.rerun               ---++++ ----++ + -- +
-    queue.read              -++++++ ---+++ + -- +
-    runner.read             -++++++ ---+++ + -- +
-    metrics.read            -++++++ ---+++ + -- +
-    image.list              -++++++ ---+++ + -- +
-    image.import            ------+ ------ + -- +
-    image.remove            ------+ ------ + -- +
-    bundle.read             ------+ ------ + -- +
-    bundle.import           ------+ ------ + -- +
-    bundle.undo             ------+ ------ + -- +
-    bundle.collect          ------+ ------ + -- +
-    bundle.scrub            ------+ ------ + -- +
-    slip.export             ------+ ------ + -- +
-    trust.pin               ------- ------ - -- +
-    catalogue.read          -++++++ ---+++ + -- +
-    registry.pull           -++++++ +++--+ + ++ +
-    audit.read              ------+ ------ + -- +
-    audit.cosign            ------+ ------ + -- +
-    server.status           ------+ ------ + -- +
-    server.check            ------- ------ - -- +
-    server.drain            ------- ------ - -- +
-    update.record           ------- ------ - -- +
+    health.read             +++++++ ++++++ + -- + ----
+    sign_in                 +++++++ ++++++ + -- + ----
+    sign_out                -++++++ ------ - -- + ----
+    account.read            -++++++ +++--+ + -- + ----
+    password.change         -----++ ------ - -- + ----
+    token.list              -----++ ------ - -- + ----
+    token.create            -----++ ------ - -- + ----
+    token.revoke            -----++ ------ - -- + ----
+    sshkey.list             -----++ ------ - -- + ----
+    sshkey.add              -----++ ------ - -- + ----
+    sshkey.remove           -----++ ------ - -- + ----
+    session.list            -----++ ------ - -- + ----
+    session.revoke          -----++ ------ - -- + ----
+    user.list               ------+ ------ + -- + ----
+    user.create             ------+ ------ + -- + ----
+    user.suspend            ------+ ------ + -- + ----
+    user.restore            ------+ ------ + -- + ----
+    role.set                ------+ ------ + -- + ----
+    password.reset          ------+ ------ + -- + ----
+    lockout.clear           ------+ ------ + -- + ----
+    repo.list               +++++++ +++--+ + -- + ----
+    repo.create             -----++ --+--+ + -- + ----
+    repo.read               --+++++ +++--+ + +- + ----
+    repo.rename             ----+++ --+--+ + -- + ----
+    repo.visibility         ----+++ --+--+ + -- + ----
+    repo.delete             ----+++ --+--+ + -- + ----
+    repo.import             ----+++ --+--+ + -- + ----
+    repo.check              ----+++ --+--+ + -- + ----
+    repo.collect            ----+++ --+--+ + -- + ----
+    collaborator.list       ----+++ --+--+ + -- + ----
+    collaborator.add        ----+++ --+--+ + -- + ----
+    collaborator.remove     ----+++ --+--+ + -- + ----
+    deploykey.list          ----+++ --+--+ + -- + ----
+    deploykey.add           ----+++ --+--+ + -- + ----
+    deploykey.remove        ----+++ --+--+ + -- + ----
+    secret.list             ----+++ --+--+ + -- + ----
+    secret.set              ----+++ --+--+ + -- + ----
+    secret.remove           ----+++ --+--+ + -- + ----
+    variable.list           ---++++ -++--+ + -- + ----
+    variable.set            ----+++ --+--+ + -- + ----
+    variable.remove         ----+++ --+--+ + -- + ----
+    instance_secret.list    ------+ ------ + -- + ----
+    instance_secret.set     ------+ ------ + -- + ----
+    instance_secret.remove  ------+ ------ + -- + ----
+    instance_variable.list  ------+ ------ + -- + ----
+    instance_variable.set   ------+ ------ + -- + ----
+    instance_variable.remove ------+ ------ + -- + ----
+    git.fetch               --+++++ +++--+ + +- + +++-
+    git.push                ---++++ -++--+ + -- + +-+-
+    run.read                --+++++ ---+++ + -- + ----
+    log.read                --+++++ ---+++ + -- + ----
+    run.dispatch            ---++++ ----++ + -- + ----
+    run.cancel              ---++++ ----++ + -- + ----
+    run.rerun               ---++++ ----++ + -- + ----
+    queue.read              -++++++ ---+++ + -- + ----
+    runner.read             -++++++ ---+++ + -- + ----
+    metrics.read            -++++++ ---+++ + -- + ----
+    image.list              -++++++ ---+++ + -- + ----
+    image.import            ------+ ------ + -- + ----
+    image.remove            ------+ ------ + -- + ----
+    bundle.read             ------+ ------ + -- + ----
+    bundle.import           ------+ ------ + -- + ----
+    bundle.undo             ------+ ------ + -- + ----
+    bundle.collect          ------+ ------ + -- + ----
+    bundle.scrub            ------+ ------ + -- + ----
+    slip.export             ------+ ------ + -- + ----
+    trust.pin               ------- ------ - -- + ----
+    catalogue.read          -++++++ ---+++ + -- + ----
+    registry.pull           -++++++ +++--+ + ++ + ----
+    audit.read              ------+ ------ + -- + ----
+    audit.cosign            ------+ ------ + -- + ----
+    server.status           ------+ ------ + -- + ----
+    server.check            ------- ------ - -- + ----
+    server.drain            ------- ------ - -- + ----
+    update.record           ------- ------ - -- + ----
 ";
 
 struct Cast {
@@ -123,6 +130,15 @@ fn job(repo: i64) -> Principal {
     }
 }
 
+fn deploy_key(repo: i64, writes: bool) -> Principal {
+    Principal::DeployKey {
+        key: SshKeyId(1),
+        fingerprint: "SHA256:x".into(),
+        repo: RepoId(repo),
+        writes,
+    }
+}
+
 fn cast() -> Cast {
     let bed = Bed::new();
     let member = |name| bed.user(name, Role::Member, false);
@@ -152,6 +168,17 @@ fn cast() -> Cast {
     callers.extend(Scope::ALL.map(|scope| token(&owner, &[scope])));
     callers.push(token(&admin, &[Scope::Admin]));
     callers.extend([job(1), job(2), Principal::Operator { uid: 0 }]);
+    callers.push(Principal::SshKey {
+        user: owner.id,
+        name: owner.name.clone(),
+        role: owner.role,
+        fingerprint: "SHA256:x".into(),
+    });
+    callers.extend([
+        deploy_key(1, false),
+        deploy_key(1, true),
+        deploy_key(2, true),
+    ]);
     assert_eq!(callers.len(), COLUMNS);
     Cast {
         bed,
@@ -407,4 +434,18 @@ fn what_cannot_be_decided_is_denied() {
     let what = Resource::Repo(repo(1, None, Visibility::Public));
     let denied = authorize(&empty, &user, Action::RepoRead, &what).unwrap_err();
     assert_eq!((denied.code(), denied.status()), ("E_UNAVAILABLE", 503));
+}
+
+#[test]
+fn a_deploy_key_sees_no_other_repo_however_public_and_says_why_it_cannot_push() {
+    let cast = cast();
+    let public = Resource::Repo(repo(5, None, Visibility::Public));
+    let key = deploy_key(1, true);
+    assert!(matches!(
+        cast.judge(&key, Action::GitFetch, &public),
+        Err(Denied::NoRepo)
+    ));
+    let own = cast.thing(Action::GitPush);
+    let said = cast.judge(&deploy_key(1, false), Action::GitPush, &own);
+    assert_eq!(said.unwrap_err().code(), "E_READ_ONLY_KEY");
 }

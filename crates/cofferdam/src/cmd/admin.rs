@@ -94,6 +94,7 @@ pub(super) async fn repo(client: &Client, verb: Repo, as_json: bool) -> anyhow::
                 &["path", "visibility", "default_branch"],
             );
         }
+        Repo::Key(verb) => return super::keys::of_repo(client, verb, as_json).await,
         Repo::Delete { path } => {
             let gone: Value = client
                 .call(Method::DELETE, &repo_path(&path)?, None)
@@ -205,7 +206,7 @@ pub(super) fn show_list(as_json: bool, answer: &Value, key: &str, columns: &[&st
 }
 
 /// A value that must not stand on a command line: from a file, else from standard input.
-fn secret_input(file: Option<&Path>, what: &str) -> anyhow::Result<String> {
+pub(super) fn secret_input(file: Option<&Path>, what: &str) -> anyhow::Result<String> {
     let mut text = String::new();
     match file {
         Some(path) => {

@@ -7,6 +7,7 @@ mod bundle;
 mod checks;
 mod image;
 mod init;
+mod keys;
 mod launcher;
 mod repo_files;
 mod runs;
@@ -64,6 +65,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             global.json,
         )),
         Verb::Token(verb) => client(admin::token(
+            &Client::from_flags(&global)?,
+            verb,
+            global.json,
+        )),
+        Verb::Key(verb) => client(keys::of_user(
             &Client::from_flags(&global)?,
             verb,
             global.json,

@@ -374,8 +374,9 @@ pub(super) fn summary(verified: &Verified) -> Summary {
 /// Who somebody is, for others who wait.
 pub(super) fn name(who: &Who) -> String {
     match &who.actor {
-        Actor::User { name, .. } | Actor::Token { name, .. } => name.as_str().to_owned(),
         Actor::Operator { uid } => format!("user {uid} of this machine"),
-        other => other.tagged(),
+        other => other
+            .name()
+            .map_or_else(|| other.tagged(), ToString::to_string),
     }
 }

@@ -238,7 +238,8 @@ pub(crate) struct UserPath {
     user: String,
 }
 
-async fn named(ctx: &Ctx, path: &UserPath) -> Result<User, Fault> {
+/// The user that an address names.
+pub(crate) async fn named(ctx: &Ctx, path: &UserPath) -> Result<User, Fault> {
     let name: UserName = path.user.parse().map_err(bad)?;
     let found = {
         let name = name.clone();

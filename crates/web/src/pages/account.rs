@@ -1,6 +1,6 @@
 //! Signing in and out, a user's access tokens, the API's description.
 
-use access::TokenInfo;
+use access::{KeyHome, SshKeyInfo, TokenInfo};
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Path, Query, RawForm};
 use axum::http::{StatusCode, header};
@@ -9,13 +9,14 @@ use serde::Deserialize;
 
 use super::{frame, render, see};
 use crate::api::bad_form;
+use crate::api::keys;
 use crate::api::people::{self, Credentials};
 use crate::fault::Fault;
 use crate::guard::Ctx;
 use crate::href;
 use crate::markdown;
 use crate::respond::sentence;
-use crate::view::{ApiDocs, Choice, Made, SignIn, TokenLine, Tokens};
+use crate::view::{ApiDocs, Choice, Made, SignIn, SshKeyLine, TokenLine, Tokens};
 use crate::words;
 
 const API_DOCS: &str = include_str!("../../../../docs/api.md");
@@ -112,9 +113,13 @@ async fn list(ctx: &Ctx, made: Option<Made>, problem: Option<String>) -> Result<
         return Err(Fault::unknown_caller());
     };
     let frame = frame(ctx, "Access tokens", "").await?;
-    let all = ctx
+    let (all, keys) = ctx
         .app
-        .read(move |db| access::tokens(db, user).map_err(Fault::internal))
+        .read(move |db| {
+            let tokens = access::tokens(db, user).map_err(Fault::internal)?;
+            let keys = access::ssh_keys(db, user).map_err(Fault::internal)?;
+            Ok((tokens, keys))
+        })
         .await?;
     let url = ctx.app.config.public_url.trim_end_matches('/');
     let host = url
@@ -141,6 +146,7 @@ async fn list(ctx: &Ctx, made: Option<Made>, problem: Option<String>) -> Result<
                 chosen: *chosen,
             })
             .collect(),
+        keys: keys.iter().map(|key| key_line(ctx, key)).collect(),
     })
 }
 
@@ -170,6 +176,53 @@ fn line(ctx: &Ctx, token: &TokenInfo) -> TokenLine {
         scopes: token.scopes.iter().map(|s| s.as_str().to_owned()).collect(),
         live: true,
     }
+}
+
+/// A key as the pages of its owner show it.
+pub(crate) fn key_line(ctx: &Ctx, key: &SshKeyInfo) -> SshKeyLine {
+    let now = ctx.app.clock.now();
+    let when = |at| words::when(vocab::unix_ms(at), now);
+    SshKeyLine {
+        id: key.id.get(),
+        name: key.label.clone(),
+        fingerprint: key.fingerprint.clone(),
+        made: when(key.created),
+        used: key.used.map(when),
+        writes: !matches!(key.home, KeyHome::Repo { writes: false, .. }),
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct KeyForm {
+    #[serde(default)]
+    name: String,
+    key: String,
+}
+
+/// `POST /ssh-keys`
+pub(crate) async fn add_key(
+    ctx: Ctx,
+    form: Result<Form<KeyForm>, FormRejection>,
+) -> Result<Response, Fault> {
+    let Form(form) = form.map_err(|e| bad_form(&e))?;
+    let Some(user) = ctx.principal.user() else {
+        return Err(Fault::unknown_caller());
+    };
+    match keys::put(&ctx, KeyHome::User(user), form.name, &form.key).await {
+        Ok(_) => Ok(see("/tokens#ssh-keys")),
+        Err(fault) if fault.status.is_client_error() => {
+            let mut page = list(&ctx, None, Some(sentence(&fault.error))).await?;
+            *page.status_mut() = fault.status;
+            Ok(page)
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// `POST /ssh-keys/{id}/remove`
+pub(crate) async fn remove_key(ctx: Ctx, Path(path): Path<TokenPath>) -> Result<Response, Fault> {
+    keys::take_away(&ctx, path.id).await?;
+    Ok(see("/tokens#ssh-keys"))
 }
 
 /// `POST /tokens`

@@ -1,14 +1,15 @@
-//! Secrets and variables of a repo. A secret's value is never shown again.
+//! Secrets, variables and deploy keys of a repo. A secret's value is never shown again.
 
-use access::Home;
+use access::{Home, KeyHome};
 use axum::extract::Form;
 use axum::extract::rejection::FormRejection;
 use axum::response::Response;
 use serde::Deserialize;
 use vocab::unix_ms;
 
+use super::account::key_line;
 use super::{frame, render, repo_head, see};
-use crate::api::{bad_form, repos};
+use crate::api::{bad_form, keys, repos};
 use crate::fault::Fault;
 use crate::guard::Ctx;
 use crate::respond::sentence;
@@ -30,12 +31,13 @@ async fn page(ctx: &Ctx, problem: Option<String>) -> Result<Response, Fault> {
     )
     .await?;
     let facts = ctx.facts()?;
-    let (secrets, variables) = ctx
+    let (secrets, variables, deploy) = ctx
         .app
         .read(move |db| {
             let secrets = access::list_secrets(db, Home::Repo(&facts)).map_err(Fault::internal)?;
             let vars = access::list_vars(db, Home::Repo(&facts)).map_err(Fault::internal)?;
-            Ok((secrets, vars))
+            let deploy = access::deploy_keys(db, facts.id).map_err(Fault::internal)?;
+            Ok((secrets, vars, deploy))
         })
         .await?;
     let now = ctx.app.clock.now();
@@ -79,6 +81,8 @@ async fn page(ctx: &Ctx, problem: Option<String>) -> Result<Response, Fault> {
         repo: head,
         problem,
         kinds,
+        keys: deploy.iter().map(|key| key_line(ctx, key)).collect(),
+        keys_action: format!("{base}/deploy-keys"),
     })
 }
 
@@ -113,6 +117,41 @@ pub(crate) async fn variable(ctx: Ctx, form: Body) -> Result<Response, Fault> {
         repos::drop_variable(&ctx, form.name).await
     } else {
         repos::put_variable(&ctx, form.name, form.value).await
+    };
+    after(&ctx, done).await
+}
+
+#[derive(Deserialize)]
+pub(crate) struct DeployKeyForm {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    key: String,
+    #[serde(default)]
+    write: bool,
+    #[serde(default)]
+    remove: Option<i64>,
+}
+
+/// `POST …/settings/deploy-keys`
+pub(crate) async fn deploy_key(
+    ctx: Ctx,
+    form: Result<Form<DeployKeyForm>, FormRejection>,
+) -> Result<Response, Fault> {
+    let Form(form) = form.map_err(|e| bad_form(&e))?;
+    let done = match form.remove {
+        Some(id) => {
+            ctx.require(access::Action::DeployKeyRemove).await?;
+            keys::take_from_repo(&ctx, id).await
+        }
+        None => {
+            let home = KeyHome::Repo {
+                repo: ctx.repo()?.id,
+                writes: form.write,
+            };
+            let added = keys::put(&ctx, home, form.name, &form.key).await;
+            added.map(drop)
+        }
     };
     after(&ctx, done).await
 }

@@ -12,7 +12,7 @@ use crate::routes::{Entry, Kind, ROUTES, Target};
 
 /// The address of a route with things that exist in its place-holders.
 fn address(entry: &Entry) -> String {
-    let id = if entry.target == Target::Token {
+    let id = if matches!(entry.target, Target::Token | Target::SshKey) {
         "1"
     } else {
         "999"
@@ -64,7 +64,10 @@ fn what_an_action_needs_fits_what_its_address_names() {
         let fits = match entry.action.requirement().need {
             Need::Repo(_) => matches!(entry.target, Target::Repo | Target::Job),
             Need::Namespace => entry.target == Target::InBody,
-            Need::Own => matches!(entry.target, Target::Own | Target::User | Target::Token),
+            Need::Own => matches!(
+                entry.target,
+                Target::Own | Target::User | Target::Token | Target::SshKey
+            ),
             Need::Supply => entry.target == Target::Supply,
             Need::Anyone | Need::SignedIn | Need::Admin | Need::Operator => {
                 entry.target == Target::Instance
@@ -79,6 +82,7 @@ async fn nobody_gets_into_what_is_not_open_to_all() {
     let site = Site::new();
     let dev = site.user("dev", Role::Member, None);
     site.token(&dev, &[Scope::RepoRead]);
+    site.ssh_key(&dev);
     site.repo("dev/app", &dev, Visibility::Private);
     for entry in ROUTES
         .iter()
@@ -110,13 +114,14 @@ async fn a_stranger_with_every_scope_finds_nothing_of_anothers() {
     let site = Site::new();
     let dev = site.user("dev", Role::Member, None);
     site.token(&dev, &[Scope::RepoRead]);
+    site.ssh_key(&dev);
     site.repo("dev/app", &dev, Visibility::Private);
     let stranger = site.user("eve", Role::Member, None);
     let token = site.token(&stranger, &Scope::ALL);
     for entry in ROUTES {
         let need = entry.action.requirement().need;
         let of_others = matches!(need, Need::Repo(_) | Need::Admin | Need::Operator)
-            || matches!(entry.target, Target::User | Target::Token);
+            || matches!(entry.target, Target::User | Target::Token | Target::SshKey);
         if of_others {
             let answer = site.send(request(entry, Some(&token))).await;
             assert!(
