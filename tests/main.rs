@@ -23,6 +23,7 @@ mod power_cut;
 mod repo_files;
 mod self_update;
 mod serving;
+mod ssh;
 mod static_binary;
 mod tls;
 mod workflows;

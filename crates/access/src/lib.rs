@@ -50,7 +50,7 @@ pub use session::{
 };
 pub use sshkey::{
     KeyHome, KeyRefused, NewKey, SshKeyError, SshKeyInfo, add_ssh_key, authenticate_key,
-    deploy_keys, knows_key, record_unknown_keys, remove_ssh_key, ssh_key, ssh_keys,
+    deploy_keys, key_owner, knows_key, record_unknown_keys, remove_ssh_key, ssh_key, ssh_keys,
 };
 pub use sshkey_text::{KeyText, KeyTextError};
 pub use token::{

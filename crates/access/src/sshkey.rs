@@ -198,6 +198,16 @@ pub fn knows_key(db: &Db, fingerprint: &str) -> rusqlite::Result<bool> {
     Ok(sql::ssh_key_by_fingerprint(db, fingerprint)?.is_some())
 }
 
+/// Who has the key of this fingerprint, if they may still come in. Notes nothing: for a
+/// connection that [`authenticate_key`] let in before.
+pub fn key_owner(db: &Db, fingerprint: &str) -> rusqlite::Result<Option<Principal>> {
+    let found = sql::ssh_key_by_fingerprint(db, fingerprint)?;
+    Ok(found.and_then(|(key, _, user)| {
+        let suspended = user.as_ref().is_some_and(|user| user.suspended.is_some());
+        (!suspended).then(|| principal(&key, user.as_ref()))
+    }))
+}
+
 /// Who has shown, by a signature that the caller has checked, that they have this key.
 ///
 /// `who` says by which door; its actor is not used. Notes the use; and that the key of a

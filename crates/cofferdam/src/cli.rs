@@ -175,6 +175,9 @@ pub(crate) struct Install {
     /// Address and port to serve; default 0.0.0.0:8470
     #[arg(long)]
     pub(crate) listen: Option<SocketAddr>,
+    /// Address and port for git over SSH; default: port 2222 of the address of --listen
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ssh_listen: Option<SocketAddr>,
     /// A name or address that clients use; the first is what people type
     #[arg(long = "name")]
     pub(crate) names: Vec<String>,
@@ -210,6 +213,9 @@ pub(crate) struct Serve {
     /// Address and port; port 0 takes a free one. Default: web.listen of config.toml
     #[arg(long)]
     pub(crate) listen: Option<SocketAddr>,
+    /// Address and port for git over SSH. Default: ssh.listen of config.toml, else none
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ssh_listen: Option<SocketAddr>,
     /// The socket of a `cofferdam launcher`; without it this process, as root, starts its own
     #[arg(long, value_name = "SOCKET")]
     pub(crate) launcher: Option<PathBuf>,

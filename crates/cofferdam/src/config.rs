@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     pub(crate) web: Web,
+    pub(crate) ssh: Ssh,
     pub(crate) runner: Runner,
     pub(crate) bundles: Bundles,
     pub(crate) audit: Audit,
@@ -48,6 +49,17 @@ pub(crate) struct Web {
     pub(crate) object_max_mib: u64,
     /// Whether anybody may pull images and packages, without an account.
     pub(crate) open_supply: bool,
+}
+
+/// Git over SSH.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Ssh {
+    /// Address and port to listen on; none serves no SSH. Port 0 takes a free one.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Name and port in clone addresses; by default the name of `web.public_url` and the port
+    /// that was bound.
+    pub(crate) public_address: Option<String>,
 }
 
 /// How `setup-*` actions find their tools.
@@ -183,6 +195,10 @@ pub(crate) const TEMPLATE: &str = "\
 # push_max_mib = 2048
 # object_max_mib = 128
 # open_supply = false            # true: images and packages can be pulled without an account
+
+[ssh]
+# listen = \"127.0.0.1:2222\"      # address and port for git over SSH; without it there is none
+# public_address = \"forge.lab:2222\"   # what SSH clone addresses have; default: as public_url
 
 [runner]
 # slots = 0                      # jobs at a time; 0: one per processor

@@ -40,6 +40,9 @@ pub(crate) use uninstall::run as uninstall;
 /// The port where nobody says another.
 const PORT: u16 = 8470;
 
+/// The port of SSH where nobody says another.
+const SSH_PORT: u16 = 2222;
+
 /// Says each step when it is done, with its time.
 struct Steps {
     json: bool,
@@ -69,6 +72,7 @@ struct Plan {
     place: Place,
     data: PathBuf,
     listen: SocketAddr,
+    ssh_listen: SocketAddr,
     /// Every name and address that clients use; the first stands in addresses.
     names: Vec<String>,
     host: String,
@@ -209,6 +213,9 @@ impl Plan {
         Ok(Self {
             data,
             listen,
+            ssh_listen: args
+                .ssh_listen
+                .unwrap_or_else(|| SocketAddr::new(listen.ip(), SSH_PORT)),
             names,
             host,
             program: Digest::of(&bytes),
@@ -265,6 +272,10 @@ impl Plan {
                 "public_url",
                 &settings::quoted(&self.address()),
             );
+        }
+        if before.ssh.listen.is_none() && before.web.public_url.is_none() {
+            let listen = settings::quoted(&self.ssh_listen.to_string());
+            new = settings::set(&new, "ssh", "listen", &listen);
         }
         if new != text {
             place::put(&path, new.as_bytes(), 0o644)?;

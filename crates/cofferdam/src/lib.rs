@@ -20,6 +20,7 @@ mod scrubbing;
 mod sealing;
 mod site;
 mod sse;
+mod sshd;
 mod supplying;
 mod tls;
 mod update;

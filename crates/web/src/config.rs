@@ -26,6 +26,8 @@ pub struct WebConfig {
     /// The certificate, as PEM, of the authority that vouches for this server; none when it
     /// serves plain HTTP, or with a certificate of the site's own.
     pub authority: Option<String>,
+    /// Where git finds this server over SSH; none where it does not.
+    pub ssh: Option<SshFacts>,
     /// Upper bounds on what comes in.
     pub limits: WebLimits,
 }
@@ -37,6 +39,15 @@ pub struct Inventory {
     pub program: Vec<evidence::sbom::Component>,
     /// The settings in force; without secrets, of which the settings have none.
     pub settings: serde_json::Value,
+}
+
+/// Where git finds a server over SSH, and by what it knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SshFacts {
+    /// Name and port, such as `forge.lab:2222`.
+    pub address: String,
+    /// The host key's, `SHA256:` and 43 letters of base64.
+    pub fingerprint: String,
 }
 
 /// Upper bounds on what comes in.
@@ -65,6 +76,7 @@ impl Default for WebConfig {
             inventory: Inventory::default(),
             open_supply: false,
             authority: None,
+            ssh: None,
             limits: WebLimits::default(),
         }
     }

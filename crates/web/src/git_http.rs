@@ -1,23 +1,21 @@
 //! Git's smart HTTP: advertisement, fetch, push. The dumb protocol is refused.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::sync::Arc;
 
-use audit::Who;
 use axum::body::Body;
 use axum::extract::{Query, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use forge::Repo;
 use git::{Protocol, Service, Transport, UploadLimits};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::fault::Fault;
 use crate::guard::Ctx;
-use crate::push::RecordError;
+use crate::push::Client;
 use crate::state::App;
-use crate::{push, stream};
+use crate::{git_service, push, stream};
 
 /// Longest request of a fetch, unpacked: wants, haves and shallow lines.
 const FETCH_REQUEST_BYTES: u64 = 64 << 20;
@@ -77,35 +75,18 @@ pub(crate) async fn info_refs(
 /// `POST …/git-upload-pack`
 pub(crate) async fn upload_pack(ctx: Ctx, request: Request) -> Result<Response, Fault> {
     let (protocol, mut input) = open(Service::UploadPack, request, FETCH_REQUEST_BYTES)?;
-    let repo = ctx.repo()?.clone();
+    let caller = ctx.caller()?;
     let turn = turn(&ctx.app).await?;
     let (mut out, body) = stream::writer();
-    let (app, who) = (ctx.app.clone(), ctx.who.clone());
-    let span = tracing::info_span!("fetch", repo.id = %repo.id);
+    let span = tracing::info_span!("fetch", repo.id = %caller.repo.id);
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
         let _in = span.enter();
-        let repository = match app.repository(repo.id) {
-            Ok(repository) => repository,
-            Err(error) => return tracing::error!(%error, "the repository cannot be opened"),
-        };
-        let limits = UploadLimits::default();
-        let mut input = Asking {
-            inner: &mut input,
-            has_some: false,
-        };
-        let mut out = Sending {
-            inner: &mut out,
-            bytes: 0,
-            pack: false,
-        };
-        let served = git::upload_pack(&repository, protocol, &mut input, &mut out, &limits);
-        app.0.counters.fetch(out.bytes);
-        if let Err(error) = served {
-            tracing::info!(%error, "a fetch ended early");
-        }
-        if out.pack {
-            note_fetch(&app, &who, &repo, !input.has_some);
+        match caller.app.repository(caller.repo.id) {
+            Ok(repository) => {
+                git_service::fetch(&caller, &repository, protocol, &mut input, &mut out);
+            }
+            Err(error) => tracing::error!(%error, "the repository cannot be opened"),
         }
     });
     Ok(answer("application/x-git-upload-pack-result", body))
@@ -115,15 +96,14 @@ pub(crate) async fn upload_pack(ctx: Ctx, request: Request) -> Result<Response, 
 pub(crate) async fn receive_pack(ctx: Ctx, request: Request) -> Result<Response, Fault> {
     let limit = ctx.app.config.limits.push_bytes.saturating_add(16 << 20);
     let (_, mut input) = open(Service::ReceivePack, request, limit)?;
-    let repo = ctx.repo()?.clone();
+    let caller = ctx.caller()?;
     let turn = turn(&ctx.app).await?;
     let (mut out, body) = stream::writer();
-    let span = tracing::info_span!("push", repo.id = %repo.id);
-    let ctx = Arc::new(ctx);
+    let span = tracing::info_span!("push", repo.id = %caller.repo.id);
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
         let _in = span.enter();
-        if let Err(error) = push::receive(&ctx, &repo, &mut input, &mut out) {
+        if let Err(error) = push::receive(&caller, Client::SendsFirst, &mut input, &mut out) {
             tracing::error!(error = %crate::push::chain(&error), "a push could not be served");
         }
     });
@@ -185,51 +165,4 @@ pub(crate) fn answer(kind: &str, body: Body) -> Response {
     );
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     response
-}
-
-/// Notes in the audit log that objects were taken; the answer does not wait for it.
-pub(crate) fn note_fetch(app: &App, who: &Who, repo: &Repo, whole: bool) {
-    let noted = app.store.write(|tx| -> Result<(), RecordError> {
-        forge::record_fetch(tx, &app.auditor, who, repo, whole)?;
-        Ok(())
-    });
-    if let Err(error) = noted {
-        tracing::error!(error = %push::chain(&error), "a fetch could not be noted");
-    }
-}
-
-/// A fetch's request, watched for `have` lines: a clone has none.
-struct Asking<'a> {
-    inner: &'a mut (dyn Read + Send),
-    has_some: bool,
-}
-
-impl Read for Asking<'_> {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(out)?;
-        self.has_some |= out[..n].windows(5).any(|w| w == b"have ");
-        Ok(n)
-    }
-}
-
-/// A fetch's answer, counted, and watched for the beginning of a pack.
-struct Sending<'a> {
-    inner: &'a mut (dyn Write + Send),
-    bytes: u64,
-    pack: bool,
-}
-
-impl Write for Sending<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if !self.pack {
-            self.pack = bytes.windows(4).any(|w| w == b"PACK");
-        }
-        let n = self.inner.write(bytes)?;
-        self.bytes += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
-    }
 }

@@ -19,6 +19,7 @@ use store::Db;
 use vocab::{JobId, RepoPath, RunNumber, SshKeyId, TokenId, UserId, UserName};
 
 use crate::fault::Fault;
+use crate::git_service::Caller;
 use crate::identify::{self, Door};
 use crate::routes::{Entry, Kind, Target};
 use crate::serve;
@@ -106,18 +107,15 @@ impl Ctx {
             .await
     }
 
-    /// Whether the pusher may still push, asked again once the pack is here. Blocking.
-    pub(crate) fn may_push(&self) -> Result<(), String> {
-        let repo = self.repo.as_deref().ok_or("there is no such repo")?;
-        let resource = Resource::Repo(facts(repo));
-        judge(
-            &self.app,
-            &self.who,
-            &self.principal,
-            Action::GitPush,
-            &resource,
-        )
-        .map_err(|denied| denied.to_string())
+    /// Who asks git for something of the repo that the address names.
+    pub(crate) fn caller(&self) -> Result<Caller, Fault> {
+        let repo = self.repo.clone();
+        Ok(Caller {
+            app: self.app.clone(),
+            who: self.who.clone(),
+            principal: self.principal.clone(),
+            repo: repo.ok_or_else(|| Fault::missing("the repo"))?,
+        })
     }
 
     fn told(&self, denied: Denied) -> Fault {
@@ -311,7 +309,7 @@ fn nobody(app: &App, door: Door, extensions: &Extensions) -> Who {
 }
 
 /// The decision, and its audit entry when it is no.
-fn judge(
+pub(crate) fn judge(
     app: &App,
     who: &Who,
     principal: &Principal,
@@ -326,7 +324,10 @@ fn judge(
         Ok(_grant) => return Ok(()),
         Err(denied) => denied,
     };
-    let by_token = matches!(principal, Principal::Token { .. });
+    let by_token = matches!(
+        principal,
+        Principal::Token { .. } | Principal::SshKey { .. } | Principal::DeployKey { .. }
+    );
     if by_token || (action.requirement().kind.is_some() && *principal != Principal::Anonymous) {
         let noted = app.store.write(|tx| -> Result<(), access::AccessError> {
             access::record_denial(tx, &app.auditor, who, action, resource, &denied)?;

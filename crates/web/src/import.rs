@@ -24,11 +24,11 @@ pub(crate) fn take(ctx: &Ctx, repo: &Repo, input: impl Read + Send) -> Result<Va
     let mut input = BufReader::with_capacity(64 << 10, input);
     let head = BundleHead::read(&mut input).map_err(no_bundle)?;
     let mut whole = head.as_push(&repository, input).map_err(no_bundle)?;
-    let limits = push::limits(app);
+    let limits = push::limits(app, push::Client::SendsFirst);
     let mut received = git::receive_pack(&repository, &mut whole, &limits, &mut |_| {})
         .map_err(|error| Fault::bad(&error.refusal))?;
     // Reading it can outlive the right to it.
-    if let Err(why) = ctx.may_push() {
+    if let Err(why) = ctx.caller()?.may(access::Action::GitPush) {
         return Err(Fault::denied(why));
     }
     let updates = received.accepted();

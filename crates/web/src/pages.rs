@@ -253,6 +253,12 @@ pub(crate) fn clone_url(app: &App, repo: &forge::Repo) -> String {
     app.url(&format!("/{}.git", repo.path))
 }
 
+/// Where a repo is cloned from over SSH, if it is.
+pub(crate) fn ssh_url(app: &App, repo: &forge::Repo) -> Option<String> {
+    let begin = app.ssh_address()?;
+    Some(format!("{begin}/{}.git", repo.path))
+}
+
 /// The ref without its `refs/heads/` or `refs/tags/`.
 pub(crate) fn short_ref(name: &str) -> &str {
     name.strip_prefix("refs/heads/")

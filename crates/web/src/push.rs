@@ -9,13 +9,14 @@ use std::error::Error;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, PoisonError};
 
+use access::Action;
 use audit::Who;
 use forge::{Oid, RefUpdate as IntentRef, Repo};
 use git::{ReceiveLimits, Received, RefOutcome, RefUpdate, Repository};
 use store::Tx;
 use vocab::{PushId, RepoId};
 
-use crate::guard::Ctx;
+use crate::git_service::Caller;
 use crate::plan::{self, PlannedRun};
 use crate::state::App;
 
@@ -65,17 +66,26 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     out
 }
 
+/// How a client hears why its push is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Client {
+    /// It listens once it has sent everything (HTTP).
+    SendsFirst,
+    /// It listens all the time (SSH).
+    Listens,
+}
+
 /// Serves one push: reads it from `input`, answers on `out`.
 pub(crate) fn receive(
-    ctx: &Ctx,
-    repo: &Repo,
+    caller: &Caller,
+    client: Client,
     input: &mut dyn Read,
     out: &mut dyn Write,
 ) -> Result<(), PushFault> {
-    let app = &ctx.app;
+    let Caller { app, who, repo, .. } = caller;
     let repository = app.repository(repo.id)?;
     settle_leftovers(app);
-    let received = git::receive_pack(&repository, input, &limits(app), &mut |_| {});
+    let received = git::receive_pack(&repository, input, &limits(app, client), &mut |_| {});
     let mut received = match received {
         Ok(received) => received,
         Err(error) => {
@@ -83,14 +93,15 @@ pub(crate) fn receive(
             tracing::info!(refusal = %chain(&error.refusal), "a push was refused");
             if !matches!(error.refusal, git::Refusal::Connection(_)) {
                 let refs = asked(error.commands());
-                refused(app, &ctx.who, repo, &refs, "E_BAD_PUSH")?;
+                refused(app, who, repo, &refs, "E_BAD_PUSH")?;
             }
             error.write_report(out)?;
             return Ok(());
         }
     };
     // A long upload can outlive the right to it.
-    if let Err(why) = ctx.may_push() {
+    if let Err(why) = caller.may(Action::GitPush) {
+        let why = why.to_string();
         for command in &mut received.commands {
             command.refused.get_or_insert_with(|| why.clone());
         }
@@ -100,12 +111,12 @@ pub(crate) fn receive(
         if !received.commands.is_empty() {
             app.0.counters.push(true);
             let refs = asked(&received.commands);
-            refused(app, &ctx.who, repo, &refs, "E_REFS_REFUSED")?;
+            refused(app, who, repo, &refs, "E_REFS_REFUSED")?;
         }
         received.write_report(out, &[])?;
         return Ok(());
     }
-    let messages = match take(app, &ctx.who, repo, &mut received, &updates) {
+    let messages = match take(app, who, repo, &mut received, &updates) {
         Ok(messages) => messages,
         Err(error) => {
             app.0.counters.push(true);
@@ -140,12 +151,17 @@ fn said(error: &PushFault) -> String {
     }
 }
 
-pub(crate) fn limits(app: &App) -> ReceiveLimits {
+pub(crate) fn limits(app: &App, client: Client) -> ReceiveLimits {
     let limits = &app.config.limits;
+    let usual = ReceiveLimits::default();
     ReceiveLimits {
         max_pack_bytes: limits.push_bytes,
         max_object_bytes: usize::try_from(limits.object_bytes).unwrap_or(usize::MAX),
-        ..ReceiveLimits::default()
+        drain_bytes: match client {
+            Client::SendsFirst => usual.drain_bytes,
+            Client::Listens => 0,
+        },
+        ..usual
     }
 }
 

@@ -194,6 +194,14 @@ impl App {
         self.0.stopping.subscribe()
     }
 
+    /// What SSH clone addresses begin with, without a slash at the end; none where there is no
+    /// SSH.
+    pub(crate) fn ssh_address(&self) -> Option<String> {
+        let ssh = self.config.ssh.as_ref()?;
+        let address = ssh.address.strip_suffix(":22").unwrap_or(&ssh.address);
+        Some(format!("ssh://git@{address}"))
+    }
+
     /// The address of a page of this server.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.config.public_url.trim_end_matches('/'))

@@ -219,9 +219,16 @@ pub(crate) struct RepoPage {
     pub(crate) tree: Tree,
     pub(crate) readme: Option<Readme>,
     pub(crate) clone_url: String,
+    pub(crate) ssh: Option<SshClone>,
     pub(crate) commits: Vec<CommitLine>,
     pub(crate) commits_href: String,
     pub(crate) runs: Vec<RunLine>,
+}
+
+/// The part of a clone box that is about SSH.
+pub(crate) struct SshClone {
+    pub(crate) url: String,
+    pub(crate) fingerprint: String,
 }
 
 #[derive(Template)]

@@ -59,6 +59,7 @@ fn a_suspended_person_comes_in_with_no_key_and_the_log_cannot_be_filled_with_it(
     add(&bed, KeyHome::User(dev.id)).unwrap();
     bed.write(|tx| Ok(suspend_user(tx, &bed.log, &operator(), dev.id)?));
     let before = bed.entries().len();
+    assert_eq!(bed.read(|db| key_owner(db, PRINT)), None);
     for _ in 0..5 {
         assert!(matches!(come(&bed), Err(KeyRefused::Suspended)));
     }
@@ -67,7 +68,8 @@ fn a_suspended_person_comes_in_with_no_key_and_the_log_cannot_be_filled_with_it(
     assert!(come(&bed).is_err());
     assert_eq!(bed.kinds(before).len(), 2);
     bed.write(|tx| Ok(restore_user(tx, &bed.log, &operator(), dev.id)?));
-    assert!(come(&bed).is_ok());
+    let came = come(&bed).unwrap();
+    assert_eq!(bed.read(|db| key_owner(db, PRINT)), Some(came));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::cli::Global;
 use crate::install::{look, place::Place};
 use crate::output;
 use crate::site::Site;
+use crate::sshd;
 
 /// What this host offers for sandboxes, and how an installation on it stands. Exits 1 when no job could start.
 pub(super) fn doctor(global: &Global) -> anyhow::Result<ExitCode> {
@@ -19,9 +20,18 @@ pub(super) fn doctor(global: &Global) -> anyhow::Result<ExitCode> {
     findings.extend(look::findings(&place, &global.data));
     findings.extend(super::audit::finding(global));
     let mandatory = findings.iter().any(|f| f.state == FindingState::Mandatory);
+    let host_key = sshd::host_key(&global.data)
+        .ok()
+        .flatten()
+        .map(|key| key.fingerprint());
     if global.json {
-        output::json(&json!({ "findings": findings, "jobs_can_run": !mandatory }));
+        output::json(
+            &json!({ "findings": findings, "jobs_can_run": !mandatory, "ssh_host_key": host_key }),
+        );
     } else {
+        if let Some(fingerprint) = &host_key {
+            output::line(&format!("ok       SSH host key: {fingerprint}"));
+        }
         for finding in &findings {
             let mark = match finding.state {
                 FindingState::Ok => "ok      ",

@@ -23,8 +23,8 @@ use crate::notify::Manager;
 use crate::privileges::drop_privileges;
 use crate::site::Site;
 use crate::{
-    attesting, housekeeping, identity, intake, output, program, scrubbing, sealing, supplying, tls,
-    update, upkeep,
+    attesting, housekeeping, identity, intake, output, program, scrubbing, sealing, sshd,
+    supplying, tls, update, upkeep,
 };
 
 /// How long running jobs may take to end after a request to stop.
@@ -49,6 +49,7 @@ fn start(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(address).with_context(|| {
         format!("cannot listen on {address}; is another program using it? --listen takes another")
     })?;
+    let ssh = sshd::bind(args.ssh_listen.or(config.ssh.listen))?;
     let sha256 = identity::hash_in_background();
     let on_trial = update::at_start();
     // The launcher keeps root's powers, this process gives them up; both before any thread of
@@ -69,7 +70,7 @@ fn start(global: &Global, args: &Serve) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let served = runtime.block_on(serve(site, listener, launching, sha256, args));
+    let served = runtime.block_on(serve(site, (listener, ssh), launching, sha256, args));
     runtime.shutdown_timeout(Duration::from_secs(5));
     served.map(|()| ExitCode::SUCCESS)
 }
@@ -122,7 +123,7 @@ impl Launching {
 
 async fn serve(
     site: Site,
-    listener: TcpListener,
+    (listener, ssh): (TcpListener, Option<TcpListener>),
     launching: Launching,
     sha256: JoinHandle<String>,
     args: &Serve,
@@ -137,6 +138,7 @@ async fn serve(
         || format!("{scheme}://{bound}"),
         |url| url.trim_end_matches('/').to_owned(),
     );
+    let ssh = sshd::prepare(&site, ssh, &public_url)?;
     let host = Arc::new(Host {
         pool: OnceLock::new(),
         findings: launching.findings,
@@ -166,6 +168,7 @@ async fn serve(
         &site,
         WebConfig {
             authority,
+            ssh: ssh.as_ref().map(|ssh| ssh.facts.clone()),
             ..web_config(&site, &public_url)
         },
         host.clone(),
@@ -213,7 +216,11 @@ async fn serve(
         None => tokio::spawn(web::serve(listener, app.clone(), web_stop)),
     };
     let controlling = tokio::spawn(web::serve_control(control, app.clone(), control_stop));
+    let ssh = ssh.map(|ssh| ssh.start(&app, stop.wait())).transpose()?;
     output::line(&format!("{scheme}://{bound}"));
+    if let Some(ssh) = &ssh {
+        output::line(&ssh.line);
+    }
     tracing::info!(%bound, scheme, data = %site.store.dir().display(), "ready");
     let manager = Manager::of_environment();
     manager.ready();
@@ -235,6 +242,9 @@ async fn serve(
         .await
         .context("the control server ended by a panic")?
         .context("it failed")?;
+    if let Some(ssh) = ssh {
+        ssh.end().await?;
+    }
     let last = seal.filter(|_| site.auditor.refusing().is_none());
     if let Some(Err(error)) = last.map(|seal| seal.seal(&site.store)) {
         tracing::warn!(%error, "the last entries are sealed at the next start");
@@ -296,6 +306,7 @@ fn web_config(site: &Site, public_url: &str) -> WebConfig {
         },
         open_supply: web.open_supply,
         authority: None,
+        ssh: None,
         limits: WebLimits {
             push_bytes: web.push_max_mib << 20,
             object_bytes: web.object_max_mib << 20,

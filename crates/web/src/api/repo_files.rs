@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::fault::Fault;
 use crate::guard::Ctx;
 use crate::push::RecordError;
-use crate::{git_http, import, stream};
+use crate::{git_http, git_service, import, stream};
 
 use super::bad_json;
 
@@ -48,7 +48,7 @@ pub(crate) async fn export(ctx: Ctx) -> Result<Response, Fault> {
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
         match repository.write_bundle(&mut out) {
-            Ok(_) => git_http::note_fetch(&app, &who, &repo, true),
+            Ok(_) => git_service::note_fetch(&app, &who, &repo, true),
             Err(error) => tracing::warn!(repo.id = %repo.id, %error, "an export ended early"),
         }
     });

@@ -14,7 +14,7 @@ use vocab::{RepoPath, UserName, Visibility, unix_ms};
 use super::{bad, bad_json};
 use crate::fault::Fault;
 use crate::guard::{Ctx, facts};
-use crate::pages::clone_url;
+use crate::pages::{clone_url, ssh_url};
 use crate::routes::RESERVED;
 use crate::state::App;
 
@@ -30,6 +30,7 @@ fn repo_json(app: &App, repo: &Repo) -> Value {
         "created": unix_ms(repo.created),
         "pushed": repo.pushed.map(unix_ms),
         "clone_url": clone_url(app, repo),
+        "ssh_url": ssh_url(app, repo),
         "url": app.url(&format!("/{}", repo.path)),
     })
 }

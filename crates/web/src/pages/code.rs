@@ -10,13 +10,14 @@ use forge::Repo;
 use git::{EntryKind, ObjectId, Objects, Repository, TreeEntry};
 use serde::Deserialize;
 
-use super::{clone_url, commits, frame, render, repo_head, runs, see};
+use super::{clone_url, commits, frame, render, repo_head, runs, see, ssh_url};
 use crate::fault::Fault;
 use crate::guard::Ctx;
 use crate::markdown::{self, Base};
 use crate::state::App;
 use crate::view::{
-    BlobBody, BlobPage, FileLine, Link, Picker, Readme, RepoEmpty, RepoPage, Tree, TreePage,
+    BlobBody, BlobPage, FileLine, Link, Picker, Readme, RepoEmpty, RepoPage, SshClone, Tree,
+    TreePage,
 };
 use crate::{href, words};
 
@@ -248,6 +249,13 @@ impl Place {
     }
 }
 
+fn ssh_clone(app: &App, repo: &Repo) -> Option<SshClone> {
+    Some(SshClone {
+        url: ssh_url(app, repo)?,
+        fingerprint: app.config.ssh.as_ref()?.fingerprint.clone(),
+    })
+}
+
 /// `GET /{owner}/{repo}`
 pub(crate) async fn home(ctx: Ctx) -> Result<Response, Fault> {
     let repo = ctx.repo()?.clone();
@@ -276,6 +284,7 @@ pub(crate) async fn home(ctx: Ctx) -> Result<Response, Fault> {
                 tree,
                 readme,
                 clone_url: url,
+                ssh: ssh_clone(&app, &repo),
                 commits: log
                     .commits
                     .iter()

@@ -10,6 +10,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("web", 6),
     ("pool", 5),
     ("attest", 5),
+    ("ssh", 5),
     ("access", 4),
     ("forge", 4),
     ("queue", 4),
