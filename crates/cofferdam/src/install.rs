@@ -133,6 +133,15 @@ pub(crate) fn run(global: &Global, args: &Install) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where SSH is served beside pages at `listen`: a free port where theirs is one.
+fn ssh_beside(listen: SocketAddr) -> SocketAddr {
+    let port = match listen.port() {
+        0 => 0,
+        _ => SSH_PORT,
+    };
+    SocketAddr::new(listen.ip(), port)
+}
+
 fn verify(steps: &mut Steps, plan: &Plan, args: &Install) -> anyhow::Result<Option<gate::Cleared>> {
     let Some(from) = &args.from else {
         return Ok(None);
@@ -213,9 +222,7 @@ impl Plan {
         Ok(Self {
             data,
             listen,
-            ssh_listen: args
-                .ssh_listen
-                .unwrap_or_else(|| SocketAddr::new(listen.ip(), SSH_PORT)),
+            ssh_listen: args.ssh_listen.unwrap_or_else(|| ssh_beside(listen)),
             names,
             host,
             program: Digest::of(&bytes),
