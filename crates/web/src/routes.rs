@@ -284,7 +284,7 @@ routes! {
 }
 
 /// First halves of addresses that are the server's own, so that no owner can be called so.
-pub(crate) const RESERVED: [&str; 22] = [
+pub(crate) const RESERVED: [&str; 23] = [
     "actions",
     "api",
     "assets",
