@@ -1,13 +1,16 @@
-//! One writing connection, a few reading ones, and what happens around a commit.
+//! One writing connection that writers share in turn, a few reading ones, and what happens around
+//! a commit.
 
 use std::collections::HashSet;
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 
+use crate::group::{Leave, Writer};
 use crate::{
     Applied, Blobs, Change, DataLock, Db, LockError, MigrateError, Migrations, Schema, sql,
 };
@@ -26,7 +29,9 @@ pub struct StoreOptions {
 pub struct Store {
     dir: PathBuf,
     blobs: Blobs,
-    writer: Mutex<Connection>,
+    writer: Mutex<Writer>,
+    /// Writers that wait for the one connection.
+    pub(crate) waiting: AtomicUsize,
     readers: Mutex<Vec<Connection>>,
     listeners: RwLock<Vec<Listener>>,
     broken: AtomicBool,
@@ -48,6 +53,9 @@ pub enum StoreError {
     /// The disk is full; nothing was written.
     #[error("no space left for the database; free space in the data directory, then try again")]
     Full,
+    /// SQLite undid a transaction in which others had written too.
+    #[error("the disk refused a write of the same moment, so nothing was changed; try again")]
+    Undone,
     /// An earlier commit failed half-way; what the disk holds must be read afresh.
     #[error("writing has stopped after a failed commit; check the disk, then restart cofferdam")]
     Stopped,
@@ -64,7 +72,7 @@ pub enum StoreError {
 
 /// A writing transaction. Everything in it happens or nothing does.
 pub struct Tx<'a> {
-    inner: Transaction<'a>,
+    db: &'a Connection,
     changes: Vec<Change>,
 }
 
@@ -79,7 +87,7 @@ impl Deref for Tx<'_> {
     type Target = Db;
 
     fn deref(&self) -> &Db {
-        &self.inner
+        self.db
     }
 }
 
@@ -125,7 +133,8 @@ impl Store {
         Ok(Self {
             dir: dir.to_owned(),
             blobs,
-            writer: Mutex::new(writer),
+            writer: Mutex::new(Writer::new(writer)),
+            waiting: AtomicUsize::new(0),
             readers: Mutex::new(Vec::new()),
             listeners: RwLock::new(Vec::new()),
             broken: AtomicBool::new(false),
@@ -156,6 +165,9 @@ impl Store {
 
     /// Runs `work` in the one writing transaction and commits durably if it returns `Ok`.
     ///
+    /// Writers that wait for each other are committed together, with one fsync; each sees what
+    /// those before it wrote, and none returns before all of it is on the disk.
+    ///
     /// Errors of `work` roll back. A failed commit stops all later writes ([`StoreError::Stopped`]),
     /// save for a full disk, which SQLite undoes cleanly.
     pub fn write<T, E: From<StoreError>>(
@@ -182,27 +194,49 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<(T, Vec<Change>), E> {
-        let mut db = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
         if self.is_stopped() {
+            writer.stop();
             return Err(StoreError::Stopped.into());
         }
-        let inner = db
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|e| E::from(classify(e)))?;
+        writer.enter()?;
         let mut tx = Tx {
-            inner,
+            db: writer.db(),
             changes: Vec::new(),
         };
-        let value = work(&mut tx)?;
-        let Tx { inner, changes } = tx;
-        if let Err(e) = inner.commit() {
-            let error = classify(e);
-            if !matches!(error, StoreError::Full) {
-                self.broken.store(true, Ordering::Release);
+        let done = catch_unwind(AssertUnwindSafe(|| work(&mut tx)));
+        let Tx { changes, .. } = tx;
+        let waits = self.waiting.load(Ordering::Acquire) > 0;
+        let value = match done {
+            Ok(Ok(value)) => value,
+            other => {
+                let others = writer.take_back(waits).map_err(|error| self.failed(error));
+                drop(writer);
+                if let Err(error) = others {
+                    tracing::error!(%error, "what others wrote was not committed");
+                }
+                return match other {
+                    Err(panic) => resume_unwind(panic),
+                    Ok(result) => Err(result.err().unwrap_or_else(|| StoreError::Undone.into())),
+                };
             }
-            return Err(error.into());
+        };
+        let left = writer.leave(waits).map_err(|error| self.failed(error));
+        drop(writer);
+        if let Leave::Wait(group) = left? {
+            group.wait()?;
         }
         Ok((value, changes))
+    }
+
+    /// After a commit that failed for another reason than room, nothing more is written.
+    fn failed(&self, error: StoreError) -> StoreError {
+        if !matches!(error, StoreError::Full | StoreError::Undone) {
+            self.broken.store(true, Ordering::Release);
+        }
+        error
     }
 
     /// Whether writing has stopped after a failed commit.
@@ -285,7 +319,7 @@ fn open_reader(dir: &Path) -> Result<Connection, StoreError> {
     Ok(db)
 }
 
-fn classify(error: rusqlite::Error) -> StoreError {
+pub(crate) fn classify(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full,
         _ => StoreError::Sqlite(error),

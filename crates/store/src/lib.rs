@@ -9,6 +9,7 @@
 mod blobs;
 mod changes;
 mod database;
+mod group;
 mod lock;
 mod migrate;
 mod sql;

@@ -106,3 +106,33 @@ pub(crate) fn integrity(db: &Connection) -> rusqlite::Result<Vec<String>> {
     }
     Ok(found)
 }
+
+fn plain(db: &Connection, text: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(text)?.execute([]).map(drop)
+}
+
+pub(crate) fn begin(db: &Connection) -> rusqlite::Result<()> {
+    plain(db, "BEGIN IMMEDIATE")
+}
+
+pub(crate) fn commit(db: &Connection) -> rusqlite::Result<()> {
+    plain(db, "COMMIT")
+}
+
+pub(crate) fn roll_back(db: &Connection) -> rusqlite::Result<()> {
+    plain(db, "ROLLBACK")
+}
+
+/// Marks where one writer of a group begins.
+pub(crate) fn savepoint(db: &Connection) -> rusqlite::Result<()> {
+    plain(db, "SAVEPOINT writer")
+}
+
+pub(crate) fn keep(db: &Connection) -> rusqlite::Result<()> {
+    plain(db, "RELEASE writer")
+}
+
+pub(crate) fn take_back(db: &Connection) -> rusqlite::Result<()> {
+    plain(db, "ROLLBACK TO writer")?;
+    keep(db)
+}

@@ -151,7 +151,9 @@ impl From<store::StoreError> for Fault {
     fn from(error: store::StoreError) -> Self {
         match &error {
             store::StoreError::Full => Self::new(StatusCode::INSUFFICIENT_STORAGE, &error),
-            store::StoreError::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, &error),
+            store::StoreError::Stopped | store::StoreError::Undone => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, &error)
+            }
             _ => Self::internal(error),
         }
     }
