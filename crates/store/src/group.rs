@@ -4,7 +4,7 @@
 //! another waits leaves the transaction open to them; whoever leaves last commits for all, and
 //! nobody returns before that. Invariant: what a writer was told is durable, or it is undone.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -29,29 +29,21 @@ enum End {
 
 /// A transaction with several writers in it.
 #[derive(Debug, Default)]
-pub(crate) struct Group {
-    end: Mutex<Option<End>>,
-    ended: Condvar,
-}
+pub(crate) struct Group(OnceLock<End>);
 
 impl Group {
     fn tell(&self, end: End) {
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
-        self.ended.notify_all();
+        // It ends once.
+        self.0.get_or_init(|| end);
     }
 
-    /// Waits until whoever leaves last has committed.
+    /// Waits until whoever leaves last has committed. All wake at once, and none holds up another.
     pub(crate) fn wait(&self) -> Result<(), StoreError> {
-        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = self
-            .ended
-            .wait_while(end, |end| end.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
-        match *end {
-            Some(End::Committed) => Ok(()),
-            Some(End::Full) => Err(StoreError::Full),
-            Some(End::Undone) => Err(StoreError::Undone),
-            Some(End::Failed) | None => Err(StoreError::Stopped),
+        match self.0.wait() {
+            End::Committed => Ok(()),
+            End::Full => Err(StoreError::Full),
+            End::Undone => Err(StoreError::Undone),
+            End::Failed => Err(StoreError::Stopped),
         }
     }
 }
