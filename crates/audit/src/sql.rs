@@ -379,3 +379,9 @@ pub(crate) fn each_opening(
     }
     Ok(())
 }
+
+/// Whatever a test wants done to the rows behind the log's back.
+#[cfg(test)]
+pub(crate) fn alter(tx: &Tx<'_>, statements: &str) -> rusqlite::Result<()> {
+    tx.execute_batch(statements)
+}

@@ -105,7 +105,7 @@ impl Bed {
 
     pub(crate) fn alter(&self, statement: &str) {
         self.store
-            .write::<_, Error>(|tx| Ok(tx.execute_batch(statement)?))
+            .write::<_, Error>(|tx| Ok(crate::sql::alter(tx, statement)?))
             .unwrap();
     }
 

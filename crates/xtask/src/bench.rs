@@ -5,6 +5,7 @@ mod carried;
 mod cgi;
 mod imports;
 mod jobs;
+mod log;
 mod medium;
 mod pushes;
 mod rest;
@@ -31,6 +32,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("push to first output", jobs::first_output),
     ("sandbox start", jobs::sandbox_start),
     ("clone", pushes::clone),
+    ("audit log", log::all),
     ("10,000 queued", jobs::long_queue),
     ("verdict", bundles::verdict),
     ("import", imports::large),

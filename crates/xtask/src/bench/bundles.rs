@@ -92,7 +92,7 @@ pub(super) fn verdict(stage: &mut Stage, samples: usize) -> Result<Vec<Row>> {
     appliance.stop().map_err(plain)?;
     Ok(vec![Row {
         name: "`bundle verify`, 10,000 blobs".to_owned(),
-        unit: "ms",
+        unit: "ms".to_owned(),
         ours: Samples::new(values),
         other: None,
         figure: Figure::Most(50.0, 50.0),
@@ -139,7 +139,7 @@ pub(super) fn delta(stage: &mut Stage, _: usize) -> Result<Vec<Row>> {
     let carried = sum(&small)?;
     Ok(vec![Row {
         name: "demo.toml again, as a delta".to_owned(),
-        unit: "kB",
+        unit: "kB".to_owned(),
         ours: Samples::new(vec![mebibytes(carried) * MEBIBYTE_KB]),
         other: None,
         figure: Figure::Most(200.0, 200.0),

@@ -45,7 +45,7 @@ pub(super) fn first_job(stage: &mut Stage, samples: usize) -> Result<Vec<Row>> {
     }
     let row = |name: &str, ours: &[f64], other: Option<(&str, Samples)>| Row {
         name: name.to_owned(),
-        unit: "ms",
+        unit: "ms".to_owned(),
         ours: Samples::new(ours.to_vec()),
         other: other.map(|(name, samples)| (name.to_owned(), samples)),
         figure: Figure::None,

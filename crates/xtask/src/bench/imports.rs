@@ -79,7 +79,7 @@ fn row(
 ) -> Row {
     Row {
         name: name.to_owned(),
-        unit,
+        unit: unit.to_owned(),
         ours: Samples::new(ours.to_vec()),
         other: other.map(|(name, values)| (name.to_owned(), Samples::new(values.to_vec()))),
         figure,

@@ -58,7 +58,7 @@ fn row(name: &str, times: &[Times], span: fn(&Times) -> f64, figure: Figure) -> 
     let ours = Samples::new(times.iter().map(span).collect());
     Row {
         name: name.to_owned(),
-        unit: "ms",
+        unit: "ms".to_owned(),
         ours,
         other: None,
         figure,

@@ -18,7 +18,7 @@ pub(super) fn idle(stage: &mut Stage, _: usize) -> Result<Vec<Row>> {
     let size = std::fs::metadata(&stage.binary)?.len();
     let row = |name: &str, unit, values, figure| Row {
         name: name.to_owned(),
-        unit,
+        unit: String::from(unit),
         ours: Samples::new(values),
         other: None,
         figure,

@@ -35,6 +35,8 @@ pub(super) enum Figure {
     Ratio(f64),
     /// Our median is at most the first, our 99th percentile at most the second.
     Most(f64, f64),
+    /// Our median is at least this.
+    Least(f64),
     /// None was set.
     None,
 }
@@ -42,7 +44,7 @@ pub(super) enum Figure {
 /// One row of the table.
 pub(super) struct Row {
     pub(super) name: String,
-    pub(super) unit: &'static str,
+    pub(super) unit: String,
     pub(super) ours: Samples,
     pub(super) other: Option<(String, Samples)>,
     pub(super) figure: Figure,
@@ -65,6 +67,10 @@ impl Row {
             Figure::Most(median, high) => {
                 let met = self.ours.median() <= median && self.ours.at(99) <= high;
                 (format!("≤ {median} / {high}"), Some(met))
+            }
+            Figure::Least(least) => {
+                let met = self.ours.median() >= least;
+                (format!("≥ {least}"), Some(met))
             }
             Figure::None => (String::new(), None),
         }
@@ -142,7 +148,7 @@ mod tests {
         let other = Samples::new(vec![102.0]);
         let row = Row {
             name: "x".to_owned(),
-            unit: "ms",
+            unit: "ms".to_owned(),
             ours,
             other: Some(("y".to_owned(), other)),
             figure: Figure::Ratio(0.75),

@@ -65,6 +65,30 @@ impl Stage {
         Ok(format!("http://{}/{name}.git", self.c_git.address()))
     }
 
+    /// Runs C git in its repo `NAME`.
+    pub(super) fn c_git(&self, name: &str, words: &[&str]) -> Result<()> {
+        let bare = self.folder.join("c-git").join(format!("{name}.git"));
+        git::run(&bare, words).map(drop).map_err(plain)
+    }
+
+    /// Waits until the appliance has looked at the packs of a large repo.
+    pub(super) fn wait_for_clone_pack(&self) -> Result<()> {
+        let watch = Stopwatch::start();
+        loop {
+            let repositories = self.appliance.repositories().map_err(plain)?;
+            let note = |dir: &PathBuf| dir.join("objects/info/closed-pack").is_file();
+            if repositories.iter().any(note) {
+                return Ok(());
+            }
+            if watch.elapsed() > std::time::Duration::from_secs(120) {
+                return Err(anyhow!(
+                    "the larger packs were not looked at within two minutes"
+                ));
+            }
+            vocab::Clock::sleep(std::time::Duration::from_millis(100));
+        }
+    }
+
     /// A working tree with one commit.
     pub(super) fn tree(&self, name: &str, workflow: Option<&str>) -> Result<Tree> {
         let tree = Tree::init(&self.folder.join(name)).map_err(plain)?;

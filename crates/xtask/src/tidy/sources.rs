@@ -141,6 +141,7 @@ fn is_sql_home(path: &Path) -> bool {
     text.ends_with("/src/sql.rs")
         || text.contains("/src/sql/")
         || text.contains("/tests/")
+        || text.contains("/examples/")
         || text.ends_with("/tests.rs")
         || text.starts_with("crates/store/src/")
         || text.starts_with("tests/")
