@@ -63,6 +63,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_checkpoint_of_a_public_log_verifies_and_is_none_of_another_name() {
+        // Source: the README of the addressable witness in google/trillian-examples shows this
+        // checkpoint of the Go checksum database; its key stands in Go's own cmd/go.
+        let key: NoteKey = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"
+            .parse()
+            .unwrap();
+        let note = "go.sum database tree\n\
+                    15067302\n\
+                    gJyioq6dwR9n+NjEWORfYmH+ubeYm3kH42BBQ0bTpYI=\n\n\
+                    — sum.golang.org Az3grp1rvWOs5NKlr/xR4GLN/CDyzzakmt1o61uSxYKpK1SerqOP2ClbX/peKUZjYnyomH5Xz7GZG3TpB7OeKn4E2ww=\n\
+                    — test.example.com qTGhC/xIPQ0AXKHK6Y+9ypRfuvMZWPjRXM8NiOg5M1WREn07VQXyuIXM3NRNav3ieVFLUqDRK77PWDmL6w8w84UqeAw=\n";
+        let read = Note::read(note.as_bytes()).unwrap();
+        assert!(read.names().eq(["sum.golang.org", "test.example.com"]));
+        let said = Checkpoint::parse(read.verified(&key).unwrap()).unwrap();
+        assert_eq!(said.origin, "go.sum database tree");
+        assert_eq!(said.size, 15_067_302);
+        // Here a log speaks under the name of its key; that one does not.
+        let refused = Checkpoint::verify(note.as_bytes(), &key).unwrap_err();
+        assert_eq!(refused, NoteError::Shape("it speaks of another log"));
+        let larger = note.replace("15067302", "15067303");
+        let refused = Note::read(larger.as_bytes()).and_then(|n| n.verified(&key).map(drop));
+        assert_eq!(refused, Err(NoteError::Wrong("sum.golang.org".into())));
+    }
+
+    #[test]
     fn a_checkpoint_comes_back_and_every_change_is_refused() {
         let signer = NoteSigner::new("lab-0001", &[1; 32]).unwrap();
         let said = Checkpoint {
@@ -88,6 +113,11 @@ mod tests {
             ..said
         };
         assert!(Checkpoint::verify(other.sign(&signer).as_bytes(), signer.key()).is_err());
+        // The example of the specification, whose key is not published.
+        let example =
+            "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+        let read = Checkpoint::parse(example).unwrap();
+        assert_eq!((read.size, read.text().as_str()), (20_852_163, example));
         for text in ["a\n01\nAAAA\n", "a\n1\n", "a\n1\nAAAA\n\n", "a\n-1\nAA==\n"] {
             assert!(Checkpoint::parse(text).is_err(), "{text:?}");
         }

@@ -240,6 +240,9 @@ mod tests {
         ] {
             assert!(all.contains(&path.to_owned()), "{path}");
         }
+        // And its other one: a whole tile stands in the tile above.
+        let all: Vec<String> = Tile::new_since(0, 256).iter().map(Tile::path).collect();
+        assert_eq!(all, ["tile/0/000", "tile/1/000.p/1"]);
     }
 
     struct Kept(HashMap<Tile, Vec<u8>>);
