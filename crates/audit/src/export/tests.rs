@@ -1,6 +1,7 @@
 //! Exports verify; every change to one, and every other history, does not.
 
 mod agree;
+mod forge;
 mod histories;
 mod statements;
 mod tables;
@@ -16,6 +17,7 @@ use vocab::{Entropy, from_unix_ms};
 
 use super::*;
 use crate::testing::{Bed, Error, START_MS, bed, bed_called};
+use forge::{forged, forged_in, remade};
 
 impl Bed {
     fn bytes(&self, wanted: Wanted) -> Result<(Exported, Vec<u8>), ExportError> {
@@ -192,58 +194,6 @@ fn every_changed_byte_is_refused_with_what_and_where() {
     }
 }
 
-/// The export made anew by whoever has the keys, with other events and fitting digests.
-fn forged(bed: &Bed, change: impl Fn(&mut Vec<String>)) -> Verdict {
-    forged_in(bed, "events/", change)
-}
-
-/// The same, where the files that begin with `names` are changed, line by line.
-fn forged_in(bed: &Bed, names: &str, change: impl Fn(&mut Vec<String>)) -> Verdict {
-    let (_, bytes) = bed.bytes(Wanted::default()).unwrap();
-    let mut from = std::io::Cursor::new(&bytes);
-    let places = evidence::archive::list(&mut from, bytes.len() as u64).unwrap();
-    let mut writer = Writer::new(Vec::new());
-    let mut manifest: Option<Manifest> = None;
-    for place in &places {
-        let mut content = evidence::archive::content(&mut from, place, 1 << 30).unwrap();
-        if place.name.starts_with(names) {
-            let text = String::from_utf8(content).unwrap();
-            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            change(&mut lines);
-            content = lines
-                .iter()
-                .flat_map(|line| [line.as_bytes(), b"\n"].concat())
-                .collect();
-        }
-        if place.name == "MANIFEST.json" {
-            manifest = Some(serde_json::from_slice(&content).unwrap());
-        } else if !place.name.starts_with("MANIFEST") {
-            writer.file(&place.name, &content).unwrap();
-        }
-    }
-    let mut manifest = manifest.unwrap();
-    for file in writer.files() {
-        let facts = manifest.files.get_mut(&file.name).unwrap();
-        (facts.size, facts.sha256) = (file.size, hex::encode(file.sha256));
-        if file.name.starts_with("events/") {
-            let place = places.iter().find(|p| p.name == file.name).unwrap();
-            assert!(place.size > 0);
-        }
-    }
-    let text = json(&manifest).unwrap();
-    let digest: Hash = Sha256::digest(text.as_bytes()).into();
-    writer.file("MANIFEST.json", text.as_bytes()).unwrap();
-    let note = bed.seal.note(&statement(&manifest.origin, &digest));
-    writer.file("MANIFEST.json.note", note.as_bytes()).unwrap();
-    let minisig = bed.seal.minisign(text.as_bytes(), "x").unwrap();
-    writer
-        .file("MANIFEST.json.minisig", minisig.as_bytes())
-        .unwrap();
-    let path = bed.dir.path().join("forged.cfa");
-    fs::write(&path, writer.finish().unwrap()).unwrap();
-    judged(&path, &bed.anchors())
-}
-
 #[test]
 fn removed_reordered_inserted_and_edited_entries_are_refused_even_when_signed_again() {
     let bed = bed(9);
@@ -320,20 +270,4 @@ fn a_report_has_people_and_controls_and_what_is_missing() {
     );
     let page = read("index.html");
     assert!(page.contains("evidence toward") && !page.to_lowercase().contains("compliant"));
-}
-
-#[test]
-fn endless_and_odd_inputs_end_at_once() {
-    for path in ["/dev/zero", "/dev/urandom", "/"] {
-        assert!(
-            verify(Path::new(path), &Anchors::default()).is_err(),
-            "{path}"
-        );
-    }
-    // A file that is said to be huge and has nothing in it: a hole of a terabyte.
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("hole.cfa");
-    fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
-    let verdict = verify(&path, &Anchors::default()).unwrap();
-    assert!(words(&verdict).contains("this should be its end"));
 }

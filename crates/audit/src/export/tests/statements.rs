@@ -9,6 +9,7 @@ use evidence::verify::{LEFT_OUT, STATEMENTS_KEY};
 use serde_json::json;
 use vocab::JobId;
 
+use super::forge::part;
 use super::*;
 use crate::{Entry, Who};
 
@@ -90,22 +91,19 @@ fn script(program: &str, args: &[&str]) -> (bool, String) {
     (out.status.success(), text)
 }
 
-fn by_python(path: &Path) -> (bool, String) {
+/// What the verifier in Python says of an export.
+pub(super) fn by_python(path: &Path) -> (bool, String) {
     let verifier = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/audit/verify.py");
     script("python3", &[verifier, path.to_str().unwrap()])
 }
 
-fn by_shell(path: &Path) -> (bool, String) {
+/// What `verify.sh` says of it.
+pub(super) fn by_shell(path: &Path) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
     let into = dir.path().to_str().unwrap();
     let (good, text) = script("tar", &["-xf", path.to_str().unwrap(), "-C", into]);
     assert!(good, "{text}");
     script("sh", &[dir.path().join("verify.sh").to_str().unwrap()])
-}
-
-fn file<'a>(files: &'a mut [Extra], name: &str) -> &'a mut Vec<u8> {
-    let found = files.iter_mut().find(|(file, _)| file == name);
-    &mut found.unwrap().1
 }
 
 #[test]
@@ -131,27 +129,27 @@ fn each_wrong_statement_is_refused_by_every_verifier_with_what_and_where() {
     type Change<'a> = &'a dyn Fn(&mut Vec<Extra>);
     let cases: [(&str, &str, Change<'_>); 6] = [
         (PLACE, "its digest is not the one in entry 5", &|files| {
-            let bytes = file(files, PLACE);
+            let bytes = part(files, PLACE);
             let at = bytes.len() / 3;
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
         }),
         (PLACE, "no signature by the key", &|files| {
-            *file(files, PLACE) = sealed(&stranger, Which::Provenance, 8);
+            *part(files, PLACE) = sealed(&stranger, Which::Provenance, 8);
         }),
         (PLACE, "is missing: entry 5 names it", &|files| {
             files.retain(|(name, _)| name != PLACE);
         }),
         (PLACE, "not of attempt 1 at job 8", &|files| {
-            *file(files, PLACE) = sealed(&signer, Which::Provenance, 9);
+            *part(files, PLACE) = sealed(&signer, Which::Provenance, 9);
         }),
         ("jobs/7/receipt.dsse.json", "not well-formed", &|files| {
-            *file(files, "jobs/7/receipt.dsse.json") = sealed(&signer, Which::Provenance, 7);
+            *part(files, "jobs/7/receipt.dsse.json") = sealed(&signer, Which::Provenance, 7);
         }),
         (
             "jobs/7/receipt.dsse.json",
             "names another key than attest.pub",
             &|files| {
-                *file(files, STATEMENTS_KEY) = stranger.key().pem().into_bytes();
+                *part(files, STATEMENTS_KEY) = stranger.key().pem().into_bytes();
             },
         ),
     ];
@@ -188,7 +186,7 @@ fn a_log_that_names_wrong_statements_is_refused_too() {
     let signer = DsseSigner::new(&[2; 32]).unwrap();
     let bed = bed(0);
     let mut files = attested(&bed, &stranger);
-    *file(&mut files, STATEMENTS_KEY) = signer.key().pem().into_bytes();
+    *part(&mut files, STATEMENTS_KEY) = signer.key().pem().into_bytes();
     let path = exported(&bed, Wanted::default(), files);
     let said = words(&judged(&path, &bed.anchors()));
     assert!(said.contains("no signature by the key"), "{said}");
