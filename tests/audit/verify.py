@@ -323,11 +323,15 @@ def verify(data):
             need(sha(b"\0", line) == leaves[at : at + 32], f"entry {seq} was changed")
             shown[seq], next_ = entry, seq + 1
     need(len(shown) == manifest["shown"], "bodies are missing or were added")
+    whole = manifest["filter"] is None
+    need(not whole or len(shown) == last - first, "bodies are hidden by no filter")
+    times = [entry["t"] for entry in shown.values() if "t" in entry]
+    need(times == sorted(times), "an entry is dated before an earlier one")
     if manifest["since"] and first > 0:
         need(shown[first]["t"] < manifest["since"], "the range may begin too late")
     if manifest["until"] and last < size:
         need(shown[last - 1]["t"] >= manifest["until"], "the range may end too early")
-    attested(files, shown.values(), manifest["filter"] is None)
+    attested(files, shown.values(), whole)
     for file in (f for f in files if f.startswith("openings/")):
         for line in files[file].splitlines():
             said = json.loads(line)

@@ -5,6 +5,7 @@
 //! Source: docs/audit.md, "What is checked".
 
 mod beside;
+mod bounds;
 mod entries;
 mod hold;
 mod statements;

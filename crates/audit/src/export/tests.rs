@@ -1,7 +1,9 @@
 //! Exports verify; every change to one, and every other history, does not.
 
 mod agree;
+mod dates;
 mod forge;
+mod hidden;
 mod histories;
 mod statements;
 mod tables;

@@ -224,6 +224,8 @@ for file in $events; do
     done <"$file"
 done
 bodies
+[ -z "$whole" ] || [ "$shown" -eq $((end - first)) ] ||
+    refuse "no filter is named, and $((end - first - shown)) bodies are not shown"
 
 # The root, level by level. What stands left of the range is in "before", lowest last; right of it
 # "after" has first those that the range's last nodes are joined with, then the log's own end.

@@ -8,12 +8,14 @@ use std::path::Path;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::bounds::Bounds;
 use super::{Open, Refused};
 use crate::archive::{self, Place};
 use crate::checkpoint::Checkpoint;
 use crate::manifest::{self, Around, Manifest};
 use crate::proof::Named;
 use crate::report::{Controls, MAPPING};
+use crate::tiles::ENTRY_MAX_BYTES;
 use crate::tree::{Frontier, Hash, Nodes, leaf_hash};
 
 /// The table of controls in an export, and the mapping that it was made by.
@@ -159,17 +161,20 @@ fn bodies(open: &mut Open, walk: &mut Walk, manifest: &Manifest) -> Result<(), R
             open.find(&name, "its last line has no end");
             return Err(Refused);
         }
-        let mut shown = BTreeMap::new();
+        let mut shown: BTreeMap<u64, &[u8]> = BTreeMap::new();
         let mut offset = start;
         for line in bytes.split_inclusive(|b| *b == b'\n') {
             let line = &line[..line.len() - 1];
             let (seq, value) = body(open, walk, &name, offset, line)?;
-            bounds.see(seq, &value, manifest);
+            if let Some(what) = bounds.see(seq, &value, manifest) {
+                open.find_at(&name, offset, what);
+                return Err(Refused);
+            }
             if let Some(controls) = &mut controls {
                 controls.see(&value);
             }
             open.attested.extend(Named::of(&value));
-            shown.insert(seq, value);
+            shown.insert(seq, line);
             open.verdict.shown += 1;
             offset += line.len() as u64 + 1;
         }
@@ -180,6 +185,13 @@ fn bodies(open: &mut Open, walk: &mut Walk, manifest: &Manifest) -> Result<(), R
         let words = format!(
             "{} bodies are shown, and the manifest says {}",
             open.verdict.shown, manifest.shown
+        );
+        open.find("MANIFEST.json", words);
+    }
+    if manifest.filter.is_none() && open.verdict.hidden > 0 {
+        let words = format!(
+            "names no filter, and the bodies of {} entries are not shown",
+            open.verdict.hidden
         );
         open.find("MANIFEST.json", words);
     }
@@ -195,6 +207,7 @@ fn bodies(open: &mut Open, walk: &mut Walk, manifest: &Manifest) -> Result<(), R
     if let Some(what) = bounds.missing(manifest) {
         open.find("MANIFEST.json", what);
     }
+    open.verdict.notes.extend(bounds.told());
     Ok(())
 }
 
@@ -219,7 +232,10 @@ fn body(
     offset: u64,
     line: &[u8],
 ) -> Result<(u64, Value), Refused> {
-    let read = serde_json::from_slice::<Value>(line).ok();
+    // What is longer was never an entry, and what it would be in memory is not found out.
+    let short = line.len() <= ENTRY_MAX_BYTES;
+    let read = short.then(|| serde_json::from_slice::<Value>(line).ok());
+    let read = read.flatten();
     let seq = read.as_ref().and_then(|value| value["seq"].as_u64());
     let next = walk.frontier.size();
     let (Some(value), Some(seq)) = (read, seq) else {
@@ -252,17 +268,22 @@ fn body(
     Ok((seq, value))
 }
 
-fn openings(open: &mut Open, name: &str, shown: &BTreeMap<u64, Value>) -> Result<(), Refused> {
+/// Values stand in the order of their entries, of which one at a time is taken apart.
+fn openings(open: &mut Open, name: &str, shown: &BTreeMap<u64, &[u8]>) -> Result<(), Refused> {
     if !open.places.contains_key(name) {
         return Ok(());
     }
     let bytes = open.read(name, EVENTS_MAX_BYTES)?;
     let mut offset = open.places.get(name).map_or(0, |place| place.offset);
+    let mut last: Option<(u64, Value)> = None;
     for line in bytes.split_inclusive(|b| *b == b'\n') {
-        let opens = || {
+        let mut opens = || {
             let said: Value = serde_json::from_slice(line).ok()?;
-            let field = said["field"].as_str()?;
-            let entry = shown.get(&said["seq"].as_u64()?)?;
+            let (field, seq) = (said["field"].as_str()?, said["seq"].as_u64()?);
+            if last.as_ref().is_none_or(|(at, _)| *at < seq) {
+                last = Some((seq, serde_json::from_slice(shown.get(&seq)?).ok()?));
+            }
+            let (_, entry) = last.as_ref().filter(|(at, _)| *at == seq)?;
             let wanted = entry
                 .pointer(&format!("/{}", field.replacen('.', "/", 1)))?
                 .as_str()?;
@@ -284,42 +305,6 @@ fn openings(open: &mut Open, name: &str, shown: &BTreeMap<u64, Value>) -> Result
         offset += line.len() as u64;
     }
     Ok(())
-}
-
-/// The entries on each side of a range in time: they show that nothing of it was left out.
-#[derive(Default)]
-struct Bounds {
-    first: Option<String>,
-    last: Option<String>,
-}
-
-impl Bounds {
-    fn see(&mut self, seq: u64, value: &Value, manifest: &Manifest) {
-        let time = || value["t"].as_str().map(str::to_owned);
-        if seq == manifest.first {
-            self.first = time();
-        }
-        if seq + 1 == manifest.end {
-            self.last = time();
-        }
-    }
-
-    /// Times are compared as texts: all have the same form.
-    fn missing(&self, manifest: &Manifest) -> Option<&'static str> {
-        if let Some(since) = &manifest.since
-            && manifest.first > 0
-            && self.first.as_ref().is_none_or(|first| first >= since)
-        {
-            return Some("no entry from before the time shows that the range begins at its start");
-        }
-        if let Some(until) = &manifest.until
-            && manifest.end < manifest.size
-            && self.last.as_ref().is_none_or(|last| last < until)
-        {
-            return Some("no entry from after the time shows that the range goes on to its end");
-        }
-        None
-    }
 }
 
 /// Calls `look` with each entry that a verified export shows, in order, and with the values that
