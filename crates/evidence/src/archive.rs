@@ -4,7 +4,9 @@
 //! Invariant: the bytes of an archive are a function of its files; any other byte is refused.
 //! Source: docs/audit.md, "The file"; POSIX.1-2017 pax, "ustar interchange format".
 
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
@@ -183,6 +185,16 @@ fn wrong<T>(offset: u64, what: impl Into<String>) -> Result<T, ArchiveError> {
     })
 }
 
+/// Opens a regular file; none where there is something else. What it is, is asked before it is
+/// opened: to open a pipe is to wait until somebody writes into it.
+pub(crate) fn regular(path: &Path) -> io::Result<Option<File>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    let file = File::open(path)?;
+    Ok(file.metadata()?.is_file().then_some(file))
+}
+
 /// Lists the files of an archive of `length` bytes without reading their contents.
 pub fn list<R: Read + Seek>(from: &mut R, length: u64) -> Result<Vec<Place>, ArchiveError> {
     let mut places: Vec<Place> = Vec::new();
@@ -276,58 +288,4 @@ pub fn content<R: Read + Seek>(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Cursor;
-
-    use super::*;
-
-    fn two() -> Vec<u8> {
-        let mut writer = Writer::new(Vec::new());
-        writer.file("README", b"read me").unwrap();
-        writer.file("events/0000.jsonl", &[b'x'; 1024]).unwrap();
-        writer.finish().unwrap()
-    }
-
-    fn listed(bytes: &[u8]) -> Result<Vec<Place>, ArchiveError> {
-        list(&mut Cursor::new(bytes), bytes.len() as u64)
-    }
-
-    #[test]
-    fn files_come_back() {
-        let bytes = two();
-        let places = listed(&bytes).unwrap();
-        assert_eq!(places.len(), 2);
-        let read = content(&mut Cursor::new(&bytes), &places[0], 100).unwrap();
-        assert_eq!(read, b"read me");
-        assert!(content(&mut Cursor::new(&bytes), &places[1], 1023).is_err());
-    }
-
-    #[test]
-    fn every_byte_outside_of_contents_is_held_to_the_format() {
-        let bytes = two();
-        let places = listed(&bytes).unwrap();
-        for at in 0..bytes.len() {
-            let here = at as u64;
-            let inside = |p: &Place| p.offset <= here && here < p.offset + p.size;
-            // A name is not this module's to know.
-            let name = |p: &Place| p.offset - 512 <= here && here < p.offset - 412;
-            if places.iter().any(|p| inside(p) || name(p)) {
-                continue;
-            }
-            let mut changed = bytes.clone();
-            changed[at] ^= 1;
-            assert!(listed(&changed).is_err(), "byte {at}");
-        }
-        for cut in 0..bytes.len() {
-            assert!(listed(&bytes[..cut]).is_err(), "cut at {cut}");
-        }
-        assert!(listed(&[&bytes[..], &[0; 512]].concat()).is_err());
-    }
-
-    #[test]
-    fn names_that_leave_the_folder_are_refused() {
-        for name in ["../a", "/a", "a//b", "a/./b", "", "a b", "ä"] {
-            assert!(Writer::new(Vec::new()).file(name, b"").is_err(), "{name}");
-        }
-    }
-}
+mod tests;

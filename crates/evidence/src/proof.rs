@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::archive;
 use crate::attestation::{self, Which};
 use crate::checkpoint::Checkpoint;
 use crate::dsse::{DsseKey, ENVELOPE_MAX_BYTES, Envelope};
@@ -271,7 +272,7 @@ impl Proof {
         let entry = file(ENTRY)?;
         let inclusion = serde_json::from_slice(&file(INCLUSION)?)
             .map_err(|e| io::Error::other(format!("{INCLUSION}: {e}")))?;
-        let log = match std::fs::File::open(dir.join(LOG)) {
+        let log = match regular(&dir.join(LOG)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             opened => Some(sum(&mut opened?)?),
         };
@@ -301,11 +302,16 @@ impl Proof {
     }
 }
 
+fn regular(path: &Path) -> io::Result<std::fs::File> {
+    let other = || io::Error::other(format!("{} is no regular file", path.display()));
+    archive::regular(path)?.ok_or_else(other)
+}
+
 fn small(path: &Path) -> io::Result<Vec<u8>> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
     let most = ENVELOPE_MAX_BYTES as u64 + 1;
     let mut bytes = Vec::new();
-    let opened = std::fs::File::open(path).map_err(named)?;
+    let opened = regular(path).map_err(named)?;
     opened.take(most).read_to_end(&mut bytes).map_err(named)?;
     Ok(bytes)
 }

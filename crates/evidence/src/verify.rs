@@ -33,6 +33,8 @@ use crate::tree::Hash;
 /// First line of every minisign signature by a log: it is not signed, so it has one spelling.
 pub const UNTRUSTED: &str = "signature by an appliance's audit log";
 const SMALL: u64 = NOTE_MAX_BYTES as u64;
+/// Most characters of a wrong name that are said again.
+const NAME_SHOWN: usize = 99;
 /// Most findings that are kept.
 const FINDINGS: usize = 100;
 
@@ -126,6 +128,19 @@ struct Open {
 struct Refused;
 
 impl Open {
+    /// The file at `path`, of which nothing is known yet.
+    fn file(path: &Path) -> Result<Self, VerifyError> {
+        let file = archive::regular(path)?.ok_or_else(|| VerifyError::NotAFile {
+            path: path.display().to_string(),
+        })?;
+        Ok(Self {
+            file,
+            places: BTreeMap::new(),
+            verdict: Verdict::default(),
+            attested: Vec::new(),
+        })
+    }
+
     fn find(&mut self, file: &str, what: impl Into<String>) {
         let offset = self.places.get(file).map_or(0, |place| place.offset);
         self.find_at(file, offset, what);
@@ -178,20 +193,9 @@ impl Open {
 ///
 /// Errors: only when it cannot be read; whatever is wrong with it stands in the verdict.
 pub fn verify(path: &Path, anchors: &Anchors) -> Result<Verdict, VerifyError> {
-    let file = File::open(path)?;
-    let facts = file.metadata()?;
-    if !facts.is_file() {
-        return Err(VerifyError::NotAFile {
-            path: path.display().to_string(),
-        });
-    }
-    let mut open = Open {
-        file,
-        places: BTreeMap::new(),
-        verdict: Verdict::default(),
-        attested: Vec::new(),
-    };
-    match archive::list(&mut open.file, facts.len()) {
+    let mut open = Open::file(path)?;
+    let length = open.file.metadata()?.len();
+    match archive::list(&mut open.file, length) {
         Ok(places) => {
             for place in places {
                 let (name, offset) = (place.name.clone(), place.offset);
@@ -338,6 +342,12 @@ fn digests(open: &mut Open, manifest: &Manifest) -> Result<(), Refused> {
         }
     }
     for name in manifest.files.keys() {
+        if !archive::good_name(name) {
+            let shown: String = name.chars().take(NAME_SHOWN).collect();
+            let what = format!("names a file as none can be called: {shown:?}");
+            open.find("MANIFEST.json", what);
+            return Err(Refused);
+        }
         if !open.places.contains_key(name) {
             open.find(name, "is named by the manifest and missing");
         }

@@ -2,6 +2,7 @@
 
 mod agree;
 mod dates;
+mod endless;
 mod forge;
 mod hidden;
 mod histories;

@@ -1,10 +1,8 @@
 //! What an auditor brings along, held against an export: witnesses, and the export before.
 
-use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
-use super::{Anchors, Open, Refused, SMALL, Verdict, VerifyError, log_key, signed_checkpoint};
+use super::{Anchors, Open, Refused, SMALL, VerifyError, log_key, signed_checkpoint};
 use crate::archive;
 use crate::checkpoint::Checkpoint;
 use crate::manifest::{self, Growth};
@@ -140,14 +138,8 @@ pub(super) fn previous(
 
 /// The key and checkpoint of an export that was verified: what the next one is held to.
 pub fn anchors_of(path: &Path) -> Result<Option<(NoteKey, Checkpoint)>, VerifyError> {
-    let file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let mut open = Open {
-        file,
-        places: BTreeMap::new(),
-        verdict: Verdict::default(),
-        attested: Vec::new(),
-    };
+    let mut open = Open::file(path)?;
+    let length = open.file.metadata()?.len();
     let Ok(places) = archive::list(&mut open.file, length) else {
         return Ok(None);
     };
