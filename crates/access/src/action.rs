@@ -152,6 +152,7 @@ actions! {
     RegistryPull "registry.pull" Supply, Some(RepoRead), true, None;
     AuditRead "audit.read" Admin, Some(All), false, Some(Kind::AuditSearch);
     AuditCosign "audit.cosign" Admin, Some(All), false, Some(Kind::AuditCosigned);
+    AuditRedact "audit.redact" Admin, Some(All), false, Some(Kind::AuditRedacted);
     ServerStatus "server.status" Admin, Some(All), false, None;
     ServerCheck "server.check" Operator, None, false, None;
     ServerDrain "server.drain" Operator, None, false, Some(Kind::PoolDrain);

@@ -92,6 +92,77 @@ pub(crate) fn openings(db: &Db, seq: i64) -> rusqlite::Result<Vec<(String, Vec<u
         .collect()
 }
 
+fn as_opening(row: &rusqlite::Row<'_>) -> rusqlite::Result<OpeningRow> {
+    Ok(OpeningRow {
+        seq: row.get(0)?,
+        field: row.get(1)?,
+        salt: row.get(2)?,
+        value: row.get(3)?,
+    })
+}
+
+/// What is kept of one entry.
+pub(crate) fn openings_of(db: &Db, seq: i64) -> rusqlite::Result<Vec<OpeningRow>> {
+    db.prepare("SELECT seq, field, salt, value FROM audit_opening WHERE seq = ?1 ORDER BY field")?
+        .query_map([seq], as_opening)?
+        .collect()
+}
+
+/// What is kept of a person, named and, where there is one, with a tagged account.
+pub(crate) fn openings_about(
+    db: &Db,
+    account: Option<&str>,
+    name: &str,
+) -> rusqlite::Result<Vec<OpeningRow>> {
+    // In this order: the name anywhere; who and whence they were; what an entry about the account
+    // keeps; from where somebody tried to sign in to it; what its keys are called.
+    db.prepare(
+        "SELECT o.seq, o.field, o.salt, o.value
+         FROM audit_opening o JOIN audit_entry e ON e.seq = o.seq
+         WHERE o.value = ?2 COLLATE NOCASE
+            OR (e.actor = ?1 AND (o.field LIKE 'who.%' OR o.field LIKE 'src.%'))
+            OR (e.object = ?1 AND o.field LIKE 'd.%')
+            OR (e.object = ?1 AND e.actor = 'anonymous' AND o.field LIKE 'src.%')
+            OR (o.field = 'd.label_c' AND json_extract(e.line, '$.d.user') = ?1)
+         ORDER BY o.seq, o.field",
+    )?
+    .query_map(params![account, name], as_opening)?
+    .collect()
+}
+
+/// Deletes openings, and every byte of them from the pages of the database.
+///
+/// Overwriting what is deleted is not enough: where pages were split, copies of rows stay in the
+/// unused part of others. So what is kept moves to fresh pages, and all the old ones are
+/// overwritten. That takes as long as copying the table does.
+pub(crate) fn redact(tx: &Tx<'_>, rows: &[OpeningRow]) -> rusqlite::Result<()> {
+    tx.execute_batch("PRAGMA secure_delete = ON")?;
+    let done = move_kept(tx, rows);
+    let off = tx.execute_batch("PRAGMA secure_delete = OFF");
+    done.and(off)
+}
+
+fn move_kept(tx: &Tx<'_>, rows: &[OpeningRow]) -> rusqlite::Result<()> {
+    let mut delete = tx.prepare("DELETE FROM audit_opening WHERE seq = ?1 AND field = ?2")?;
+    for row in rows {
+        delete.execute(params![row.seq, row.field])?;
+    }
+    drop(delete);
+    tx.execute_batch(
+        "CREATE TABLE audit_opening_kept (
+             seq   INTEGER NOT NULL,
+             field TEXT NOT NULL,
+             salt  BLOB NOT NULL,
+             value TEXT NOT NULL,
+             PRIMARY KEY (seq, field)
+         ) STRICT, WITHOUT ROWID;
+         INSERT INTO audit_opening_kept
+             SELECT seq, field, salt, value FROM audit_opening ORDER BY seq, field;
+         DROP TABLE audit_opening;
+         ALTER TABLE audit_opening_kept RENAME TO audit_opening;",
+    )
+}
+
 fn as_line(row: &rusqlite::Row<'_>) -> rusqlite::Result<Line> {
     Ok(Line {
         seq: Seq(row.get(0)?),
@@ -363,13 +434,7 @@ pub(crate) fn each_opening(
          FROM audit_opening o LEFT JOIN audit_entry e ON e.seq = o.seq ORDER BY o.seq, o.field",
     )?;
     let rows = statement.query_map([], |row| {
-        let opening = OpeningRow {
-            seq: row.get(0)?,
-            field: row.get(1)?,
-            salt: row.get(2)?,
-            value: row.get(3)?,
-        };
-        Ok((opening, row.get::<_, Option<String>>(4)?))
+        Ok((as_opening(row)?, row.get::<_, Option<String>>(4)?))
     })?;
     for row in rows {
         let (opening, line) = row?;

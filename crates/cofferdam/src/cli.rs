@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use attest::{AttestRun, VerifyRun};
-pub(crate) use audit::{Audit, AuditVerb, Export, Search, Verify, Witness};
+pub(crate) use audit::{Audit, AuditVerb, Export, Redact, Search, Verify, Witness};
 pub(crate) use bundle::{
     Build, Bundle, Carried, Connected, Fetching, Key, Keys, Lock, MakeImage, Password, Plan, Root,
     Thresholds,

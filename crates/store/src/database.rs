@@ -274,6 +274,15 @@ impl Store {
         self.read(|db| Ok(sql::integrity(db)?))
     }
 
+    /// Takes what was committed over into the database file and empties the write-ahead log, so
+    /// that nothing of earlier states is left in it. Whether that could be done now: readers that
+    /// still look at an earlier state keep it, and the next call or restart does it.
+    pub fn empty_wal(&self) -> Result<bool, StoreError> {
+        // A connection of its own: the writer may be in the middle of others' transaction.
+        let db = Connection::open(self.dir.join("cofferdam.db"))?;
+        Ok(sql::empty_wal(&db)?)
+    }
+
     fn open_reader(&self) -> Result<Connection, StoreError> {
         open_reader(&self.dir)
     }

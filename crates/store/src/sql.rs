@@ -33,6 +33,15 @@ fn has_columns(db: &Connection) -> rusqlite::Result<bool> {
         .exists([])
 }
 
+/// Empties the write-ahead log; whether no reader was in the way.
+pub(crate) fn empty_wal(db: &Connection) -> rusqlite::Result<bool> {
+    db.execute_batch("PRAGMA busy_timeout = 10000")?;
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        row.get::<_, i64>(0)
+    })
+    .map(|busy| busy == 0)
+}
+
 /// Adds the columns that version 0.1.0 did not make.
 pub(crate) fn add_columns(db: &Connection) -> rusqlite::Result<()> {
     if has_columns(db)? {

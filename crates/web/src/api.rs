@@ -9,6 +9,7 @@ pub(crate) mod inventory;
 pub(crate) mod keys;
 pub(crate) mod people;
 pub(crate) mod pool;
+pub(crate) mod redactions;
 pub(crate) mod repo_files;
 pub(crate) mod repos;
 pub(crate) mod runs;

@@ -154,6 +154,18 @@ impl Exports {
         });
     }
 
+    /// Ends and forgets those that have names in them, or may come to: some of those were redacted.
+    pub(crate) fn remove_named(&self) {
+        self.jobs().retain(|job| {
+            let named = job.look().made.is_none_or(|made| made.names);
+            if named {
+                job.cancel();
+                job.remove();
+            }
+            !named
+        });
+    }
+
     /// Begins an export; it goes on whoever looks.
     ///
     /// Errors: 409 when as many are made as may be.

@@ -273,6 +273,7 @@ routes! {
     get "/api/v1/audit/entries/{id}" Api AuditRead Instance api::audit::entry;
     get "/api/v1/audit/status" Api AuditRead Instance api::witnesses::status;
     post "/api/v1/audit/cosigs" Api AuditCosign Instance api::witnesses::cosign;
+    post "/api/v1/audit/redactions" Api AuditRedact Instance api::redactions::redact;
     get "/api/v1/audit/export" Api AuditRead Instance api::audit::export;
     get "/api/v1/audit/exports/{id}" Api AuditRead Instance api::audit::progress;
 

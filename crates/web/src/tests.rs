@@ -7,6 +7,7 @@ mod guarded;
 mod keyed;
 mod pushed;
 mod recovered;
+mod redacted;
 mod seen;
 mod shelved;
 mod streamed;

@@ -88,6 +88,7 @@ const TABLE: &str = "
     registry.pull           -++++++ +++--+ + ++ + ----
     audit.read              ------+ ------ + -- + ----
     audit.cosign            ------+ ------ + -- + ----
+    audit.redact            ------+ ------ + -- + ----
     server.status           ------+ ------ + -- + ----
     server.check            ------- ------ - -- + ----
     server.drain            ------- ------ - -- + ----

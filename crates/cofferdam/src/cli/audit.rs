@@ -33,6 +33,12 @@ pub(crate) enum AuditVerb {
         --since 2026-10-01 --json"
     )]
     Search(Search),
+    /// Delete a name or an address that the log keeps; the line and its proof stay
+    #[command(
+        after_help = "Examples:\n  cofferdam audit redact --seq 812 --field src.ip --reason \
+        'request 14'\n  cofferdam audit redact --person dev --reason 'request 15'"
+    )]
+    Redact(Redact),
     /// Write a range of the log into one file that proves itself
     #[command(
         after_help = "Example:\n  cofferdam audit export --from 2026-07-01 --to 2026-09-30 \
@@ -89,6 +95,23 @@ pub(crate) struct Witness {
     /// The cosignature to write
     #[arg(long, short)]
     pub(crate) output: PathBuf,
+}
+
+/// What to delete, and why.
+#[derive(Args, Debug)]
+pub(crate) struct Redact {
+    /// What this entry keeps
+    #[arg(long, required_unless_present = "person", conflicts_with = "person")]
+    pub(crate) seq: Option<i64>,
+    /// Of that entry only this field, as its line has it: src.ip, who.name, d.label
+    #[arg(long, requires = "seq")]
+    pub(crate) field: Option<String>,
+    /// This name in all entries, and the addresses that it came from
+    #[arg(long, value_name = "NAME")]
+    pub(crate) person: Option<String>,
+    /// Why; it enters the log, so it must not repeat what is deleted
+    #[arg(long)]
+    pub(crate) reason: String,
 }
 
 /// Which entries.

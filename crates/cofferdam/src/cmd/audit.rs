@@ -1,6 +1,7 @@
 //! `cofferdam audit`: lines as they come, searches, exports, and their verification.
 
 mod beside;
+mod redact;
 mod witness;
 
 use std::io::Write as _;
@@ -37,6 +38,9 @@ pub(super) fn run(global: &Global, args: Audit) -> anyhow::Result<ExitCode> {
             ask(global, async |client| tail(client, &search, follow).await)
         }
         Some(AuditVerb::State) => ask(global, async |client| state(client, global.json).await),
+        Some(AuditVerb::Redact(args)) => ask(global, async |client| {
+            redact::redact(client, &args, global.json).await
+        }),
         Some(AuditVerb::Export(args)) => ask(global, async |client| {
             export(client, &args, global.json).await
         }),
@@ -161,7 +165,10 @@ async fn list(client: &Client, search: &Search, as_json: bool) -> anyhow::Result
     if as_json {
         output::json(&answer);
     } else {
-        admin::rows_of(&answer, "entries").iter().for_each(line);
+        for entry in admin::rows_of(&answer, "entries") {
+            line(entry);
+            redact::tell(&answer, entry);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -183,6 +190,7 @@ async fn tail(client: &Client, search: &Search, follow: bool) -> anyhow::Result<
         let answer: Value = client.get(&path).await?;
         for entry in admin::rows_of(&answer, "entries") {
             line(entry);
+            redact::tell(&answer, entry);
             after = entry["seq"].as_i64().or(after);
         }
         if !follow {

@@ -93,12 +93,19 @@ impl Which {
 pub(crate) async fn list(ctx: Ctx, Query(which): Query<Which>) -> Result<Json<Value>, Fault> {
     let limit = which.limit.unwrap_or(50).clamp(1, 1000);
     let follows = which.after.is_some();
-    let (filter, lines) = ctx
+    let (filter, lines, redacted) = ctx
         .app
         .read(move |db| {
             let filter = which.filter(db)?;
             let lines = audit::list(db, &filter, limit).map_err(Fault::internal)?;
-            Ok((filter, lines))
+            let mut redacted = serde_json::Map::new();
+            for line in &lines {
+                let fields = audit::redacted(db, line.seq, &line.text).map_err(Fault::internal)?;
+                if !fields.is_empty() {
+                    redacted.insert(line.seq.0.to_string(), fields.into());
+                }
+            }
+            Ok((filter, lines, redacted))
         })
         .await?;
     if !follows {
@@ -109,7 +116,7 @@ pub(crate) async fn list(ctx: Ctx, Query(which): Query<Which>) -> Result<Json<Va
         .map(|line| serde_json::from_str(&line.text).unwrap_or_else(|_| line.text.clone().into()))
         .collect();
     entries.reverse();
-    Ok(Json(json!({ "entries": entries })))
+    Ok(Json(json!({ "entries": entries, "redacted": redacted })))
 }
 
 pub(crate) fn no_seal(app: &App) -> Fault {
@@ -200,9 +207,13 @@ pub(crate) async fn entry(ctx: Ctx, Path(seq): Path<i64>) -> Result<Json<Value>,
         let look = |db: &Db| -> Result<_, Fault> {
             let line = audit::line(db, Seq(seq)).map_err(Fault::internal)?;
             let opened = audit::openings(db, Seq(seq)).map_err(Fault::internal)?;
-            Ok((line, opened))
+            let redacted = match &line {
+                Some(line) => audit::redacted(db, line.seq, &line.text).map_err(Fault::internal)?,
+                None => Vec::new(),
+            };
+            Ok((line, opened, redacted))
         };
-        let (line, opened) = app.store.read(look)?;
+        let (line, opened, redacted) = app.store.read(look)?;
         let line = line.ok_or_else(|| Fault::missing(format!("audit entry {seq}")))?;
         let seal = app.seal.as_ref().ok_or_else(|| no_seal(&app))?;
         let proof = match seal.prove(u64::try_from(seq).unwrap_or(u64::MAX)) {
@@ -216,6 +227,7 @@ pub(crate) async fn entry(ctx: Ctx, Path(seq): Path<i64>) -> Result<Json<Value>,
         };
         Ok(json!({
             "line": line.text, "leaf": hex::encode(line.leaf), "proof": proof,
+            "redacted": redacted,
             "openings": opened.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
         }))
     });

@@ -166,6 +166,7 @@ fn facts(
             more: Some(about::about(&id)),
             ..plain(match name {
                 Some(name) => format!("{name} ({id})"),
+                None if entry["who"]["name_c"].is_string() => format!("redacted ({id})"),
                 None => id,
             })
         },
@@ -178,7 +179,10 @@ fn facts(
         plain(match (address, port) {
             (Some(ip), Some(port)) => format!("{} from {ip} port {port}", text("/src/via")),
             (None, Some(port)) => {
-                format!("{}, port {port}; its address is not kept", text("/src/via"))
+                format!(
+                    "{} from an address that was redacted, port {port}",
+                    text("/src/via")
+                )
             }
             _ => text("/src/via"),
         }),
@@ -270,6 +274,7 @@ fn details(entry: &Value, opened: &BTreeMap<String, String>) -> Vec<Fact> {
             let hidden = key.strip_suffix("_c").filter(|_| value.is_string());
             let text = match (open, value) {
                 (Some(open), _) => open.clone(),
+                (None, Value::String(text)) if hidden.is_some() => format!("redacted ({text})"),
                 (None, Value::String(text)) => text.clone(),
                 (None, other) => other.to_string(),
             };
@@ -279,7 +284,7 @@ fn details(entry: &Value, opened: &BTreeMap<String, String>) -> Vec<Fact> {
                 code: open.is_none(),
                 note: match (open, hidden) {
                     (Some(_), _) => "kept beside the log",
-                    (None, Some(_)) => "a commitment; its value is not kept any more",
+                    (None, Some(_)) => "the commitment stays in the line; its value was deleted",
                     (None, None) => "",
                 },
                 ..Fact::default()

@@ -154,6 +154,7 @@ pub(super) fn who(db: &Db, line: &Line, entry: &Value) -> Result<String, Fault> 
         let id = entry["who"]["id"].as_str().unwrap_or_default();
         match id.strip_prefix("uid:") {
             Some(uid) => format!("user {uid} of this machine"),
+            None if entry["who"]["name_c"].is_string() => format!("redacted ({id})"),
             None => id.to_owned(),
         }
     });
