@@ -3,6 +3,7 @@
 mod attested;
 mod audit;
 mod audit_pages;
+mod audit_secrets;
 mod audit_story;
 mod bad_images;
 mod bad_jobs;

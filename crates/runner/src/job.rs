@@ -101,7 +101,7 @@ pub fn run(
     complete.end(Outcome::Success, String::new(), log.now_ms());
     observer.step_finished(last, &complete, log.now());
     steps.push(complete);
-    let (outcome, reason) = verdict.into_outcome(&steps);
+    let (outcome, reason) = told(verdict, &steps, &log);
     JobReport {
         outcome,
         reason,
@@ -110,6 +110,13 @@ pub fn run(
         annotations: log.annotations,
         receipt: Some(receipt),
     }
+}
+
+/// How the job ended and why, as others may read it: a reason may quote what an expression made of
+/// a secret, and it enters the audit log.
+fn told(verdict: Progress, steps: &[StepReport], log: &Log<'_>) -> (Outcome, String) {
+    let (outcome, reason) = verdict.into_outcome(steps);
+    (outcome, log.masker.mask_text(&reason))
 }
 
 fn hide_secrets(order: &JobOrder, log: &mut Log<'_>) -> Result<(), String> {
@@ -510,5 +517,48 @@ fn receipt(
         residue: ended.residue,
         log: log.size,
         unread,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vocab::from_unix_ms;
+
+    use super::*;
+    use crate::testing::Seen;
+
+    const SECRET: &str = "s3cr3t/Pa<ss>w\"ör'd&42\\n%x";
+
+    #[test]
+    fn no_reason_tells_a_secret_in_any_encoding() {
+        let (seen, clock) = (Seen::default(), Clock::scripted(from_unix_ms(0)));
+        let mut log = Log::new(&seen, &clock);
+        log.masker.add(SECRET).unwrap();
+        let needles = crate::encodings::needles(SECRET);
+        assert!(needles.len() >= 40, "{}", needles.len());
+        for needle in needles {
+            let needle = String::from_utf8(needle).unwrap();
+            let quoted = format!("the format string is invalid: {{{needle}");
+            let mut step = StepReport::new("step", "", 0);
+            step.end(Outcome::Failure, quoted.clone(), 0);
+            let ends = || {
+                [
+                    (Progress::Lost(quoted.clone()), Vec::new()),
+                    (Progress::Cancelled(quoted.clone()), Vec::new()),
+                    (Progress::Failed, vec![step.clone()]),
+                ]
+            };
+            for (verdict, steps) in ends() {
+                let (_, reason) = verdict.into_outcome(&steps);
+                assert!(reason.contains(&needle), "control: {needle}");
+            }
+            for (verdict, steps) in ends() {
+                let (_, reason) = told(verdict, &steps, &log);
+                assert!(
+                    !reason.contains(&needle) && reason.contains("***"),
+                    "{reason}"
+                );
+            }
+        }
     }
 }

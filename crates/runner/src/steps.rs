@@ -164,7 +164,7 @@ impl Job<'_> {
             Progress::Failed => "an earlier step failed".to_owned(),
             Progress::Cancelled(_) => "the job was cancelled".to_owned(),
             Progress::TimedOut => "the job ran past its time limit".to_owned(),
-            Progress::Lost(reason) => reason.clone(),
+            Progress::Lost(reason) => self.log.masker.mask_text(reason),
         }
     }
 
