@@ -18,7 +18,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use vocab::{Stopwatch, unix_ms};
 
-use crate::api::audit::{Noted, Receipts, export_fault, exported, no_seal, prepared};
+use crate::api::audit::{Noted, export_fault, exported, extras, no_seal, prepared};
 use crate::fault::Fault;
 use crate::state::App;
 
@@ -314,11 +314,8 @@ impl Job {
             shown.total = export.entries();
         });
         let out = Watched::new(self, app)?;
-        let beside = beside
-            .into_iter()
-            .map(Ok)
-            .chain(Receipts::new(app, &wanted));
-        let written = export.write(BufWriter::new(out), app.clock.now(), beside, &mut |done| {
+        let extras = extras(app, &wanted, export.range(), beside);
+        let written = export.write(BufWriter::new(out), app.clock.now(), extras, &mut |done| {
             self.moved(|shown| shown.done = done);
         });
         let (told, out) = written.map_err(|error| self.fault(error))?;

@@ -249,6 +249,20 @@ pub(crate) fn prepared<'a>(
     Ok((export, wanted, beside))
 }
 
+/// All that goes beside the log: what [`prepared`] gave, and what each job of the range left.
+pub(crate) fn extras<'a>(
+    app: &'a App,
+    wanted: &Wanted,
+    range: (u64, u64),
+    beside: Vec<Extra>,
+) -> impl Iterator<Item = Result<Extra, ExportError>> + use<'a> {
+    beside
+        .into_iter()
+        .map(Ok)
+        .chain(Statements::new(app, wanted, range))
+        .chain(Receipts::new(app, wanted))
+}
+
 /// `GET /api/v1/audit/export`: the range in one file, streamed.
 pub(crate) async fn export(ctx: Ctx, Query(which): Query<Which>) -> Result<Response, Fault> {
     let (app, who) = (ctx.app.clone(), ctx.who.clone());
@@ -272,11 +286,7 @@ pub(crate) async fn export(ctx: Ctx, Query(which): Query<Which>) -> Result<Respo
         if begun.send(Ok(export.entries())).is_err() {
             return;
         }
-        let extras = beside
-            .into_iter()
-            .map(Ok)
-            .chain(Statements::new(&app, &wanted, export.range()))
-            .chain(Receipts::new(&app, &wanted));
+        let extras = extras(&app, &wanted, export.range(), beside);
         let written = export.write(&mut writer, app.clock.now(), extras, &mut |_| {});
         if let Err(error) = written.map(drop) {
             // Its end is missing, which whoever checks it sees.
@@ -342,7 +352,7 @@ pub(super) fn whole(wanted: &Wanted) -> bool {
 }
 
 /// The receipts of the jobs that ended in the range, newest first, a page at a time.
-pub(crate) struct Receipts<'a> {
+struct Receipts<'a> {
     app: &'a App,
     filter: Filter,
     page: Vec<JobId>,
@@ -351,7 +361,7 @@ pub(crate) struct Receipts<'a> {
 }
 
 impl<'a> Receipts<'a> {
-    pub(crate) fn new(app: &'a App, wanted: &Wanted) -> Self {
+    fn new(app: &'a App, wanted: &Wanted) -> Self {
         Self {
             app,
             filter: Filter {
