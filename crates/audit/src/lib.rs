@@ -28,7 +28,9 @@ pub use entry::{Entry, Out};
 pub use evidence::tree::leaf_hash;
 pub use export::{Export, ExportError, Exported, Extra, Wanted};
 pub use kind::{Kind, UnknownKind};
-pub use read::{Filter, Head, Kinds, Line, Went, by_kind, count, head, line, list, openings};
+pub use read::{
+    Filter, Head, Kinds, Line, Went, actors, by_kind, count, head, line, list, openings,
+};
 pub use redact::{RedactError, Redacted, Redaction, redacted};
 pub use resume::SettleError;
 pub use seal::{CosignError, Cosignature, Cosigned, FolderTiles, Proof, Seal, SealError, Signed};

@@ -114,6 +114,11 @@ pub fn count(db: &Db, filter: &Filter) -> rusqlite::Result<u64> {
     search::count(db, filter)
 }
 
+/// The tagged actors that have entries, in the order of their texts, at most `most`.
+pub fn actors(db: &Db, most: u32) -> rusqlite::Result<Vec<String>> {
+    sql::actors(db, most)
+}
+
 /// The entry at `seq`.
 pub fn line(db: &Db, seq: Seq) -> rusqlite::Result<Option<Line>> {
     sql::line(db, seq.0)

@@ -215,6 +215,20 @@ pub(crate) fn details_of(db: &Db, kind: &str, most: usize) -> rusqlite::Result<V
         .collect()
 }
 
+/// Every actor of an entry once, at most `most`: each step finds the next one by the index.
+pub(crate) fn actors(db: &Db, most: u32) -> rusqlite::Result<Vec<String>> {
+    db.prepare_cached(
+        "WITH RECURSIVE one (actor) AS (
+             SELECT min(actor) FROM audit_entry
+             UNION ALL
+             SELECT (SELECT min(e.actor) FROM audit_entry e WHERE e.actor > one.actor)
+             FROM one WHERE one.actor IS NOT NULL)
+         SELECT actor FROM one WHERE actor IS NOT NULL LIMIT ?1",
+    )?
+    .query_map([most], |row| row.get(0))?
+    .collect()
+}
+
 /// One more than the last entry that is there.
 pub(crate) fn end(db: &Db) -> rusqlite::Result<i64> {
     db.prepare_cached("SELECT coalesce(max(seq) + 1, 0) FROM audit_entry")?

@@ -101,6 +101,21 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
 }
 
+impl Verdict {
+    /// Which entries the export has, as people count them: `entries 0 to 6 of 40`.
+    #[must_use]
+    pub fn range(&self) -> String {
+        let of = self.size;
+        match self.end.saturating_sub(self.first) {
+            0 => format!("none of {of} entries"),
+            1 if of == 1 => "the only entry".to_owned(),
+            1 => format!("entry {} of {of}", self.first),
+            count if count == of => format!("all {of} entries"),
+            _ => format!("entries {} to {} of {of}", self.first, self.end - 1),
+        }
+    }
+}
+
 /// The export cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {

@@ -169,6 +169,9 @@ async fn list(client: &Client, search: &Search, as_json: bool) -> anyhow::Result
             line(entry);
             redact::tell(&answer, entry);
         }
+        if let Some(hint) = answer["hint"].as_str() {
+            output::line(hint);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -304,8 +307,11 @@ fn told(path: &Path, verdict: &Verdict, as_json: bool) {
         return output::line(&format!("{name}: REFUSED"));
     }
     output::line(&format!(
-        "{name}: good: entries {} to {} of the {} of {}; {} shown, {} by their hash alone",
-        verdict.first, verdict.end, verdict.size, verdict.origin, verdict.shown, verdict.hidden
+        "{name}: good: {} of {}; {} shown, {} by their hash alone",
+        verdict.range(),
+        verdict.origin,
+        verdict.shown,
+        verdict.hidden
     ));
     if let Some(old) = verdict.continues {
         output::line(&format!("it continues the earlier export of {old} entries"));

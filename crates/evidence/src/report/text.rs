@@ -74,13 +74,11 @@ pub(super) fn html_intro(verdict: &Verdict) -> String {
          code{overflow-wrap:anywhere}</style><main><h1>Audit report</h1>\n",
     );
     body.push_str(&format!(
-        "<p>Entries {} to {} of the {} in the log <b>{}</b>: {} shown, {} by their hash alone. The \
+        "<p>The export has {} of the log <b>{}</b>: {} shown, {} by their hash alone. The \
          export was verified against the root <code>{}</code>, signed by <code>{}</code>.</p>\n\
          <p>This report names evidence toward controls. It does not say that a control is met, and \
          its mapping is to be checked against each framework's own text.</p>\n",
-        verdict.first,
-        verdict.end,
-        verdict.size,
+        verdict.range(),
         escaped(&verdict.origin),
         verdict.shown,
         verdict.hidden,

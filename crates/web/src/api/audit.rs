@@ -21,6 +21,9 @@ use crate::stream;
 /// Most receipts that one export carries.
 const RECEIPTS_MAX: usize = 50_000;
 
+/// Most actors that are looked through for a hint.
+const ACTORS_MAX: u32 = 1_000;
+
 /// What is asked for, in an address's query.
 #[derive(Deserialize, Clone, Default)]
 pub(crate) struct Which {
@@ -48,6 +51,9 @@ pub(crate) fn tagged(db: &Db, actor: Option<String>) -> Result<Option<String>, F
         Ok(name) => access::user_by_name(db, &name).map_err(Fault::internal)?,
         Err(_) => None,
     };
+    if named.is_none() && text == "operator" {
+        return Ok(Some("uid:0".to_owned()));
+    }
     // `system` and `anonymous` are nobody's sign-in name.
     Ok(Some(named.map_or(text, |user| user.id.tagged())))
 }
@@ -93,21 +99,24 @@ impl Which {
 pub(crate) async fn list(ctx: Ctx, Query(which): Query<Which>) -> Result<Json<Value>, Fault> {
     let limit = which.limit.unwrap_or(50).clamp(1, 1000);
     let follows = which.after.is_some();
-    let (filter, lines, redacted) = ctx
-        .app
-        .read(move |db| {
-            let filter = which.filter(db)?;
-            let lines = audit::list(db, &filter, limit).map_err(Fault::internal)?;
-            let mut redacted = serde_json::Map::new();
-            for line in &lines {
-                let fields = audit::redacted(db, line.seq, &line.text).map_err(Fault::internal)?;
-                if !fields.is_empty() {
-                    redacted.insert(line.seq.0.to_string(), fields.into());
-                }
+    let read = move |db: &Db| {
+        let asked = which.actor.clone();
+        let filter = which.filter(db)?;
+        let lines = audit::list(db, &filter, limit).map_err(Fault::internal)?;
+        let mut redacted = serde_json::Map::new();
+        for line in &lines {
+            let fields = audit::redacted(db, line.seq, &line.text).map_err(Fault::internal)?;
+            if !fields.is_empty() {
+                redacted.insert(line.seq.0.to_string(), fields.into());
             }
-            Ok((filter, lines, redacted))
-        })
-        .await?;
+        }
+        let hint = match asked {
+            Some(asked) if lines.is_empty() => Some(others(db, &asked)?),
+            _ => None,
+        };
+        Ok((filter, lines, redacted, hint))
+    };
+    let (filter, lines, redacted, hint) = ctx.app.read(read).await?;
     if !follows {
         note_search(&ctx, searched(&filter)).await;
     }
@@ -116,7 +125,41 @@ pub(crate) async fn list(ctx: Ctx, Query(which): Query<Which>) -> Result<Json<Va
         .map(|line| serde_json::from_str(&line.text).unwrap_or_else(|_| line.text.clone().into()))
         .collect();
     entries.reverse();
-    Ok(Json(json!({ "entries": entries, "redacted": redacted })))
+    let mut shown = json!({ "entries": entries, "redacted": redacted });
+    if let Some(hint) = hint {
+        shown["hint"] = hint.into();
+    }
+    Ok(Json(shown))
+}
+
+/// Who has entries, said to whoever asked for somebody who has none.
+fn others(db: &Db, asked: &str) -> Result<String, Fault> {
+    let people = access::users(db).map_err(Fault::internal)?;
+    let named = |actor: String| match people.iter().find(|user| user.id.tagged() == actor) {
+        Some(user) => format!("{} ({actor})", user.name),
+        None if actor == "uid:0" => format!("operator ({actor})"),
+        None => actor,
+    };
+    let all = audit::actors(db, ACTORS_MAX).map_err(Fault::internal)?;
+    // A job is an actor of its own, and there may be many.
+    let all = all.into_iter().filter(|actor| !actor.starts_with("job:"));
+    let mut all: Vec<String> = all.map(named).collect();
+    let near =
+        |name: &String| std::cmp::Reverse(common(&asked.to_lowercase(), &name.to_lowercase()));
+    all.sort_by_key(near);
+    all.truncate(12);
+    let known = match people.iter().any(|user| user.name.as_str() == asked) {
+        true => format!("no such entry by {asked}"),
+        false => format!("nobody called '{asked}' has entries"),
+    };
+    Ok(format!("{known}; entries are by {}", all.join(", ")))
+}
+
+/// How many neighbouring letters two names share.
+fn common(a: &str, b: &str) -> usize {
+    let pairs: Vec<&[u8]> = b.as_bytes().windows(2).collect();
+    let shared = a.as_bytes().windows(2).filter(|pair| pairs.contains(pair));
+    shared.count()
 }
 
 pub(crate) fn no_seal(app: &App) -> Fault {

@@ -132,10 +132,18 @@ async fn an_actor_is_found_by_name_and_nobody_else_with_them() {
         .ask(Method::POST, "/api/v1/repos", Some(&token), body)
         .await;
     assert!(made.status.is_success(), "{}", made.text);
+    let nobody = site
+        .ask(Method::GET, "/api/v1/audit?actor=roto", Some(&token), "")
+        .await
+        .json();
+    let hint = nobody["hint"].as_str().unwrap();
+    assert!(hint.contains("nobody called 'roto'"), "{hint}");
+    assert!(hint.contains("entries are by root (u:1)"), "{hint}");
     let found = site
         .ask(Method::GET, "/api/v1/audit?actor=root", Some(&token), "")
         .await
         .json();
+    assert_eq!(found["hint"], serde_json::Value::Null);
     let entries = found["entries"].as_array().unwrap();
     assert!(entries.iter().any(|entry| entry["act"] == "repo.create"));
     assert!(
