@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use access::{Action, Denied, Principal, RepoFacts, Resource};
-use audit::{Via, Who};
+use audit::{Entry as Told, Via, Who};
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, Method, StatusCode};
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use store::Db;
 use vocab::{JobId, RepoPath, RunNumber, SshKeyId, TokenId, UserId, UserName};
 
+use crate::api::audit::Noted;
 use crate::fault::Fault;
 use crate::git_service::Caller;
 use crate::identify::{self, Door};
@@ -116,6 +117,17 @@ impl Ctx {
             principal: self.principal.clone(),
             repo: repo.ok_or_else(|| Fault::missing("the repo"))?,
         })
+    }
+
+    /// Notes in the audit log what no table tells of: a hold, a stop.
+    pub(crate) async fn note(&self, entry: Told) -> Result<(), Fault> {
+        let who = self.who.clone();
+        self.app
+            .write(move |app, tx| -> Result<(), Noted> {
+                app.auditor.append(tx, &who, entry)?;
+                Ok(())
+            })
+            .await
     }
 
     fn told(&self, denied: Denied) -> Fault {

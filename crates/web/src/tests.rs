@@ -10,8 +10,10 @@ mod recovered;
 mod redacted;
 mod seen;
 mod shelved;
+mod stopped;
 mod streamed;
 mod supplied;
+mod told;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

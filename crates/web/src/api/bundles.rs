@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::Via;
+use audit::{Entry, Kind, Via};
 use axum::Json;
 use axum::extract::Query;
 use axum::extract::rejection::JsonRejection;
@@ -257,15 +257,17 @@ pub(crate) async fn progress(ctx: Ctx, Query(query): Query<Seen>) -> Result<Json
 
 /// `DELETE /api/v1/bundles/import`: asks that it end; what was read is kept.
 pub(crate) async fn cancel(ctx: Ctx) -> Result<Json<Value>, Fault> {
-    let progress = end_import(&ctx)?;
+    let progress = end_import(&ctx).await?;
     Ok(Json(json!(progress.snapshot())))
 }
 
 /// Asks the import that runs to end.
-pub(crate) fn end_import(ctx: &Ctx) -> Result<Arc<Progress>, Fault> {
+pub(crate) async fn end_import(ctx: &Ctx) -> Result<Arc<Progress>, Fault> {
     let progress = ctx.app.intake.current();
     let running = progress.filter(|p| !p.snapshot().ended());
     let progress = running.ok_or_else(|| Fault::conflict("no import runs now"))?;
+    let entry = Entry::success(Kind::BundleAborted).detail("asked", true);
+    ctx.note(entry).await?;
     progress.cancel();
     Ok(progress)
 }
@@ -349,11 +351,19 @@ pub(crate) async fn scrub_state(ctx: Ctx, Query(query): Query<Seen>) -> Result<J
 
 /// `DELETE /api/v1/bundles/scrub`: asks that it end; the next goes on there.
 pub(crate) async fn cancel_scrub(ctx: Ctx) -> Result<Json<Value>, Fault> {
+    let progress = end_scrub(&ctx).await?;
+    Ok(Json(json!(progress.snapshot())))
+}
+
+/// Asks the scrub that runs to end.
+pub(crate) async fn end_scrub(ctx: &Ctx) -> Result<Arc<Progress>, Fault> {
     let Some(progress) = ctx.app.intake.scrubbing() else {
         return Err(Fault::conflict("no scrub runs now"));
     };
+    let entry = Entry::success(Kind::BlobScrubbed).detail("stopped", true);
+    ctx.note(entry).await?;
     progress.cancel();
-    Ok(Json(json!(progress.snapshot())))
+    Ok(progress)
 }
 
 /// `POST /api/v1/bundles/have`: the slip of what is here.

@@ -260,9 +260,15 @@ pub(crate) async fn start(ctx: &Ctx, wanted: Wanted) -> Result<RunNumber, Fault>
                 },
             );
             let planned = plan::judged(&app, (&objects, commit.id), new, workflow);
-            let opened = app
-                .store
-                .write(|tx| planned.open(tx, &app, &who, None, false))?;
+            let opened = app.store.write(|tx| {
+                // What was put in may be anything; it stays out of the log.
+                let entry = audit::Entry::success(audit::Kind::WorkflowDispatch)
+                    .object("repo", repo.id.tagged(), repo.path.to_string())
+                    .detail("workflow", file.path.as_str())
+                    .detail("ref", git_ref.as_str());
+                app.auditor.append(tx, &who, entry)?;
+                planned.open(tx, &app, &who, None, false)
+            })?;
             Ok(opened.number)
         })
         .await

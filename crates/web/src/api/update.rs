@@ -48,6 +48,8 @@ pub(crate) struct HoldBody {
 /// `POST /api/v1/update/hold`: answers when no job runs any more.
 pub(crate) async fn hold(ctx: Ctx, body: Body<HoldBody>) -> Result<Json<Value>, Fault> {
     let Json(body) = body.map_err(|e| bad_json(&e))?;
+    let entry = Entry::success(Kind::PoolDrain).detail("seconds", body.seconds);
+    ctx.note(entry.detail("why", body.why.as_str())).await?;
     let patience = Duration::from_secs(body.seconds.min(HOLD_MAX_S));
     let facilities = ctx.app.facilities.clone();
     let mut asker = Asker(Some(facilities.clone()));
@@ -72,6 +74,8 @@ impl Drop for Asker {
 
 /// `DELETE /api/v1/update/hold`
 pub(crate) async fn let_go(ctx: Ctx) -> Result<Json<Value>, Fault> {
+    let entry = Entry::success(Kind::PoolDrain).detail("over", true);
+    ctx.note(entry).await?;
     ctx.app.facilities.let_go();
     Ok(Json(json!({ "held": null })))
 }

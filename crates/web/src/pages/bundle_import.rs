@@ -2,6 +2,7 @@
 
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Query};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -221,7 +222,8 @@ pub(crate) async fn begin(
 /// `POST /bundles/import/cancel`
 pub(crate) async fn cancel(ctx: Ctx) -> Result<Response, Fault> {
     // One that has just ended is not in need of it.
-    match api::end_import(&ctx) {
+    match api::end_import(&ctx).await {
+        Err(fault) if fault.status != StatusCode::CONFLICT => Err(fault),
         Ok(_) | Err(_) => Ok(see("/bundles/import")),
     }
 }

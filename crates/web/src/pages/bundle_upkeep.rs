@@ -3,7 +3,7 @@
 
 use axum::extract::Form;
 use axum::extract::rejection::FormRejection;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use supply::bundles::{BundleError, Written};
@@ -130,10 +130,11 @@ pub(crate) async fn scrub(ctx: Ctx) -> Result<Response, Fault> {
 
 /// `POST /bundles/scrub/stop`
 pub(crate) async fn stop_scrub(ctx: Ctx) -> Result<Response, Fault> {
-    if let Some(progress) = ctx.app.intake.scrubbing() {
-        progress.cancel();
+    // One that has just ended is not in need of it.
+    match api::end_scrub(&ctx).await {
+        Err(fault) if fault.status != StatusCode::CONFLICT => Err(fault),
+        Ok(_) | Err(_) => Ok(see("/bundles#upkeep")),
     }
-    Ok(see("/bundles#upkeep"))
 }
 
 /// `POST /bundles/have`: the slip of what is here, as a file.

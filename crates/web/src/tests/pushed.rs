@@ -8,7 +8,7 @@ use vocab::Visibility;
 
 use super::{Site, Tree, WORKFLOW, said};
 
-async fn set_up(workflow: &str) -> (Site, Arc<Tree>, String, String) {
+pub(super) async fn set_up(workflow: &str) -> (Site, Arc<Tree>, String, String) {
     let site = Site::new();
     let dev = site.user("dev", Role::Member, None);
     let token = site.token(&dev, &[Scope::RepoWrite, Scope::RunWrite]);

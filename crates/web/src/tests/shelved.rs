@@ -16,15 +16,15 @@ use crate::href;
 const PASSWORD: &str = "correct+horse+battery";
 
 /// A site with an administrator, and a folder for media that it may read.
-struct Here {
-    site: Site,
+pub(super) struct Here {
+    pub(super) site: Site,
     stick: Stick,
     media: tempfile::TempDir,
     cookie: String,
 }
 
 impl Here {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let media = tempfile::tempdir().unwrap();
         let place = media.path().to_owned();
         let site = Site::with(|config| config.media = vec![place]);
@@ -42,7 +42,13 @@ impl Here {
     }
 
     /// A medium with these files, some of which may move or go.
-    fn medium(&self, seq: u64, files: &[(&str, &[u8])], moved: &[&str], gone: &[&str]) -> PathBuf {
+    pub(super) fn medium(
+        &self,
+        seq: u64,
+        files: &[(&str, &[u8])],
+        moved: &[&str],
+        gone: &[&str],
+    ) -> PathBuf {
         let mut load = Load::default();
         for (name, bytes) in files {
             let d = load.blob(bytes);
@@ -64,7 +70,7 @@ impl Here {
         self.site.page(path, &self.cookie).await
     }
 
-    async fn form(&self, path: &str, form: &str) -> Answer {
+    pub(super) async fn form(&self, path: &str, form: &str) -> Answer {
         self.site.form(path, &self.cookie, form).await
     }
 
@@ -74,7 +80,7 @@ impl Here {
     }
 
     /// Imports by the forms that the pages have; waits until it has ended.
-    async fn import(&self, medium: &std::path::Path) -> Answer {
+    pub(super) async fn import(&self, medium: &std::path::Path) -> Answer {
         let look = self.page(&Self::look(medium)).await;
         let manifest = hidden(&look.text, "manifest");
         let form = format!(
