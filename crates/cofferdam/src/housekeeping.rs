@@ -51,7 +51,7 @@ pub(crate) fn start(app: &App, store: &Arc<Store>, clock: &Clock) -> std::io::Re
             if hour.elapsed() >= HOUR {
                 hour = Stopwatch::start();
                 for repo in std::mem::take(&mut changed) {
-                    collect(&app, &clock, repo);
+                    collect(&app, &store, &clock, repo);
                 }
                 sweep_sessions(&store, &clock);
                 app.sweep_exports();
@@ -94,16 +94,15 @@ fn merge_packs(app: &App, repo: RepoId) {
 }
 
 /// Sorts a repo's objects anew where that would make clones faster or disk use smaller.
-#[tracing::instrument(skip_all, fields(repo.id = %repo))]
-fn collect(app: &App, clock: &Clock, repo: RepoId) {
-    let Ok(repository) = app.repository(repo) else {
-        return;
-    };
-    let grace = Duration::from_secs(u64::from(web::GRACE_DAYS) * 24 * 3600);
+#[tracing::instrument(skip_all, fields(repo.id = %id))]
+fn collect(app: &App, store: &Store, clock: &Clock, id: RepoId) {
     let work = || -> Result<(), Box<dyn std::error::Error>> {
-        if repository.gc_is_due(grace, clock.now())? {
-            let done = repository.gc(grace, clock.now())?;
-            repository.prepare_clones()?;
+        let Some(repo) = store.read(|db| forge::by_id(db, id).map_err(StoreError::from))? else {
+            return Ok(());
+        };
+        let grace = Duration::from_secs(u64::from(web::GRACE_DAYS) * 24 * 3600);
+        if app.repository(id)?.gc_is_due(grace, clock.now())? {
+            let done = web::collect_repo(app, &audit::Who::system(), &repo, web::GRACE_DAYS)?;
             tracing::info!(?done, "objects sorted");
         }
         Ok(())

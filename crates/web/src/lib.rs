@@ -40,7 +40,7 @@ mod uses;
 mod view;
 mod words;
 
-pub use api::repo_files::GRACE_DAYS;
+pub use api::repo_files::{CollectError, GRACE_DAYS, collect_repo};
 pub use api::update::{NoteError, UpdateEvent, UpdateStage, Which};
 pub use config::{Inventory, SshFacts, WebConfig, WebLimits};
 pub use facilities::{Check, Facilities, Fact, NoFacilities, ProgramFacts, Slot, SlotState};

@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use audit::{Entry, Kind};
+use audit::{Entry, Kind, Who};
 use axum::Json;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use git::PackError;
+use forge::Repo;
+use git::{Collected, PackError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::fault::Fault;
 use crate::guard::Ctx;
 use crate::push::RecordError;
+use crate::state::App;
 use crate::{git_http, git_service, import, stream};
 
 use super::bad_json;
@@ -118,22 +120,7 @@ pub(crate) async fn collect(ctx: Ctx, body: Body<Collecting>) -> Result<Json<Val
             let repository = app.repository(repo.id).map_err(Fault::internal)?;
             let size = || repository.disk_bytes().map_err(Fault::internal);
             let before = size()?;
-            let grace = Duration::from_secs(u64::from(days) * 86_400);
-            let done = repository
-                .gc(grace, app.clock.now())
-                .map_err(Fault::internal)?;
-            repository.prepare_clones().map_err(Fault::internal)?;
-            let entry = Entry::success(Kind::GcRun)
-                .object("repo", repo.id.tagged(), repo.path.to_string())
-                .detail("grace_days", days)
-                .detail("set_aside", done.set_aside)
-                .detail("removed", done.removed);
-            app.store
-                .write(|tx| -> Result<(), RecordError> {
-                    app.auditor.append(tx, &who, entry)?;
-                    Ok(())
-                })
-                .map_err(Fault::internal)?;
+            let done = collect_repo(&app, &who, &repo, days)?;
             Ok(json!({
                 "repo": repo.path.to_string(),
                 "grace_days": days,
@@ -148,4 +135,59 @@ pub(crate) async fn collect(ctx: Ctx, body: Body<Collecting>) -> Result<Json<Val
         })
         .await?;
     Ok(Json(done))
+}
+
+/// Why a repo's objects were not sorted, or not noted to be.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The repository cannot be opened.
+    #[error(transparent)]
+    Open(#[from] git::OpenError),
+    /// An object or a pack cannot be read or written.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// The packs were sorted, but not looked at for clones.
+    #[error("the larger packs cannot be looked at")]
+    Prepare(#[source] std::io::Error),
+    /// There is no entry of it.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+impl From<CollectError> for Fault {
+    fn from(error: CollectError) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// Sorts a repo's objects and removes what was aside for longer than `days`, with its entry.
+/// Blocking.
+///
+/// # Errors
+/// Before anything is done where the log takes no entries for another reason than scarce space.
+pub fn collect_repo(
+    app: &App,
+    who: &Who,
+    repo: &Repo,
+    days: u32,
+) -> Result<Collected, CollectError> {
+    if let audit::State::Blocked(why) = app.auditor.state()
+        && why.cause != audit::Cause::Space
+    {
+        return Err(RecordError::Append(audit::AppendError::Blocked(why)).into());
+    }
+    let repository = app.repository(repo.id)?;
+    let grace = Duration::from_secs(u64::from(days) * 86_400);
+    let done = repository.gc(grace, app.clock.now())?;
+    let entry = Entry::success(Kind::GcRun)
+        .object("repo", repo.id.tagged(), repo.path.to_string())
+        .detail("grace_days", days)
+        .detail("set_aside", done.set_aside)
+        .detail("removed", done.removed);
+    app.store.write(|tx| -> Result<(), RecordError> {
+        app.auditor.append(tx, who, entry)?;
+        Ok(())
+    })?;
+    repository.prepare_clones().map_err(CollectError::Prepare)?;
+    Ok(done)
 }
