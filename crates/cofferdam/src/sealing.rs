@@ -159,3 +159,78 @@ fn refuse(auditor: &Auditor, found: &str) {
     );
     auditor.refuse(found);
 }
+
+#[cfg(test)]
+mod tests {
+    use audit::{Entry, Kind, MIGRATIONS, Origin, Who};
+    use store::StoreOptions;
+    use vocab::Entropy;
+
+    use super::*;
+
+    fn keeper(dir: &std::path::Path) -> Keeper {
+        let options = StoreOptions { skip_fsync: true };
+        let origin = Origin {
+            host: "lab".into(),
+            boot: "b".into(),
+        };
+        let keeper = Keeper {
+            store: Arc::new(Store::open(dir, &[MIGRATIONS], options).unwrap()),
+            auditor: Auditor::new(Clock::system(), Entropy::system(), origin),
+            seal: Arc::new(Seal::open(dir, "lab", &Entropy::system()).unwrap()),
+            reserve_bytes: 0,
+        };
+        keeper.auditor.recall(&keeper.store).unwrap();
+        keeper
+    }
+
+    fn make(keeper: &Keeper) -> Result<(), audit::SettleError> {
+        keeper.store.write(|tx| {
+            let entry = Entry::success(Kind::RepoCreate);
+            keeper.auditor.append(tx, &Who::system(), entry)?;
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn with_less_room_than_is_kept_nothing_is_changed_until_there_is_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        keeper.settle(keeper.room());
+        make(&keeper).unwrap();
+        keeper.reserve_bytes = 1 << 60;
+        keeper.settle(keeper.room());
+        assert!(make(&keeper).is_err());
+        let State::Blocked(told) = keeper.auditor.state() else {
+            panic!("it takes entries")
+        };
+        assert_eq!((told.cause, told.refused), (Cause::Space, 1));
+        assert!(told.what.contains("are free"), "{}", told.what);
+        keeper.reserve_bytes = 0;
+        keeper.settle(keeper.room());
+        make(&keeper).unwrap();
+    }
+
+    #[test]
+    fn a_tile_that_cannot_be_written_stops_changes_as_long_as_that_is_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = keeper(dir.path());
+        make(&keeper).unwrap();
+        // Nothing can be made below what is a file.
+        std::fs::write(dir.path().join("audit/tile"), b"").unwrap();
+        let turn = || keeper.settle(keeper.seal.seal(&keeper.store).err().map(unsealed));
+        turn();
+        assert!(make(&keeper).is_err());
+        assert!(matches!(
+            keeper.auditor.state(),
+            State::Blocked(told) if told.cause == Cause::Unsealed
+        ));
+        std::fs::remove_file(dir.path().join("audit/tile")).unwrap();
+        turn();
+        make(&keeper).unwrap();
+        assert_eq!(
+            keeper.seal.check(&keeper.store).unwrap(),
+            Vec::<String>::new()
+        );
+    }
+}
