@@ -198,6 +198,14 @@ pub fn authorize(
             let requirement = action.requirement();
             match requirement.scope {
                 Some(needed) if !scopes.cover(needed) => {
+                    // What a token lacks must not tell that there is such a repo.
+                    if let Resource::Repo(facts) = resource
+                        && level(db, *user, *role, facts)
+                            .map_err(|source| Denied::Unavailable { action, source })?
+                            .is_none()
+                    {
+                        return Err(Denied::NoRepo);
+                    }
                     return Err(Denied::Scope { action, needed });
                 }
                 None if requirement.need != Need::Anyone => return Err(Denied::NoToken { action }),

@@ -450,3 +450,17 @@ fn a_deploy_key_sees_no_other_repo_however_public_and_says_why_it_cannot_push() 
     let said = cast.judge(&deploy_key(1, false), Action::GitPush, &own);
     assert_eq!(said.unwrap_err().code(), "E_READ_ONLY_KEY");
 }
+
+#[test]
+fn a_token_that_lacks_the_scope_learns_of_no_repo_that_is_not_shared() {
+    let cast = cast();
+    let stranger = cast.bed.user("newcomer", Role::Member, false);
+    let none = token(&stranger, &[Scope::RunRead]);
+    let private = Resource::Repo(repo(1, Some(cast.owner.id), Visibility::Private));
+    let open = Resource::Repo(repo(1, Some(cast.owner.id), Visibility::Instance));
+    let denied = |what: &Resource| cast.judge(&none, Action::RepoDelete, what).unwrap_err();
+    assert!(matches!(denied(&private), Denied::NoRepo));
+    assert!(matches!(denied(&Resource::NoRepo), Denied::NoRepo));
+    // Control: of a repo that all may see, it hears what it lacks.
+    assert!(matches!(denied(&open), Denied::Scope { .. }));
+}
