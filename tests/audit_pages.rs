@@ -4,7 +4,8 @@
 use std::fs;
 use std::process::Command;
 
-use stories::{Site, tasks_app, workspace};
+use stories::pages::{all, fits};
+use stories::{Site, tasks_app};
 use testkit::Result;
 use testkit::appliance::password_of;
 use testkit::browser::Browser;
@@ -33,47 +34,6 @@ impl Here {
 
     fn main(&self) -> Result<String> {
         self.browser.text("main")
-    }
-
-    /// Shows the page as it is now in each size; it must fit, and have nothing to complain of.
-    fn fits(&self, name: &str) -> Result {
-        let folder = workspace()?.join("target/pictures");
-        fs::create_dir_all(&folder)?;
-        for (look, scheme) in [("light", "light"), ("dark", "dark"), ("phone", "light")] {
-            if look == "phone" {
-                self.browser.be_phone(390, 844)?;
-            } else {
-                self.browser.resize(1280, 900)?;
-            }
-            self.browser.prefer(scheme)?;
-            let over = self.browser.script(
-                "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
-            )?;
-            self.browser
-                .picture(&folder.join(format!("{name}-{look}.png")))?;
-            assert_eq!(over, 0, "{name} is wider than a {look} window");
-            let unnamed = self.browser.script(
-                "return [...document.querySelectorAll('main a, main button, main input, main select, main textarea')]\
-                 .filter((e) => !(e.innerText || e.ariaLabel || e.labels?.[0]?.innerText || '').trim() && e.offsetParent)\
-                 .map((e) => e.outerHTML)",
-            )?;
-            assert_eq!(
-                unnamed.as_array().map_or(0, Vec::len),
-                0,
-                "{name}: no name: {unnamed}"
-            );
-        }
-        self.browser.be_window()?;
-        self.browser.prefer("light")?;
-        let complaints = self.browser.complaints()?;
-        assert!(complaints.is_empty(), "{name}: {complaints:?}");
-        Ok(())
-    }
-}
-
-fn all(text: &str, words: &[&str]) {
-    for word in words {
-        assert!(text.contains(word), "no {word:?} in:\n{text}");
     }
 }
 
@@ -112,7 +72,7 @@ fn reads(here: &Here) -> Result {
             "last checkpoint",
         ],
     );
-    here.fits("audit")?;
+    fits(&here.browser, "audit")?;
     here.browser.fill("#action", "git.*")?;
     here.browser.click("form.ask button.main")?;
     here.browser.wait_for("location.search.includes('git')")?;
@@ -121,10 +81,10 @@ fn reads(here: &Here) -> Result {
     assert!(!found.contains("job: completed"), "{found}");
     here.open("/audit?action=no.such")?;
     all(&here.main()?, &["No entry fits", "cofferdam audit search"]);
-    here.fits("audit-empty")?;
+    fits(&here.browser, "audit-empty")?;
     here.open("/audit/controls")?;
     all(&here.main()?, &["AU-2", "missing", "SSDF"]);
-    here.fits("audit-controls")
+    fits(&here.browser, "audit-controls")
 }
 
 /// From the list to one entry, whose own commands prove it with a shell.
@@ -138,7 +98,7 @@ fn proves(here: &Here) -> Result {
         &["git: push", "proved", REPO, "Check it yourself"],
     );
     here.browser.click("aside details.fold summary")?;
-    here.fits("audit-entry")?;
+    fits(&here.browser, "audit-entry")?;
     let taken = here.browser.script_until(
         "const done = arguments[arguments.length - 1];\n\
          fetch(`${location.pathname}/line`).then((answer) => answer.text()).then((line) =>\n\
@@ -162,13 +122,13 @@ fn proves(here: &Here) -> Result {
 
 fn exports(here: &Here) -> Result {
     here.open("/audit/export")?;
-    here.fits("audit-export")?;
+    fits(&here.browser, "audit-export")?;
     here.browser.click("input[name=names]")?;
     here.browser
         .click("form[action='/audit/export'] button.main")?;
     here.browser
         .wait_for("document.querySelector('main').innerText.includes('Download')")?;
-    here.fits("audit-exported")?;
+    fits(&here.browser, "audit-exported")?;
     let path = here
         .browser
         .script("return new URL(document.querySelector('a.main').href).pathname")?;
@@ -191,7 +151,7 @@ fn exports(here: &Here) -> Result {
     );
     here.open("/audit/export")?;
     all(&here.main()?, &["Made here", "ready", "with names", &sum]);
-    here.fits("audit-exports")
+    fits(&here.browser, "audit-exports")
 }
 
 /// An edited row, a start: reading goes on, every page says so, a change is refused in words.
@@ -211,7 +171,7 @@ fn tampered(here: &mut Here) -> Result {
         &here.main()?,
         &["Nothing can be changed since", "cofferdam fsck"],
     );
-    here.fits("audit-tampered")?;
+    fits(&here.browser, "audit-tampered")?;
     here.open("/runners")?;
     all(&here.main()?, &["Nothing can be changed since"]);
     here.open("/new")?;

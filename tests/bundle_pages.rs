@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use stories::connected::Connected;
-use stories::{Site, open_to_all, workspace};
+use stories::pages::{all, fits};
+use stories::{Site, open_to_all};
 use tempfile::TempDir;
 use testkit::appliance::{Appliance, debug_binary, password_of};
 use testkit::browser::Browser;
@@ -92,37 +93,6 @@ impl Here {
         self.browser
             .wait_for("location.pathname == '/bundles/import'")
     }
-
-    /// Shows the page as it is now in each size; it must fit, and have nothing to complain of.
-    fn fits(&self, name: &str) -> Result {
-        let folder = workspace()?.join("target/pictures");
-        std::fs::create_dir_all(&folder)?;
-        for (look, scheme) in [("light", "light"), ("dark", "dark"), ("phone", "light")] {
-            if look == "phone" {
-                self.browser.be_phone(390, 844)?;
-            } else {
-                self.browser.resize(1280, 900)?;
-            }
-            self.browser.prefer(scheme)?;
-            let over = self.browser.script(
-                "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
-            )?;
-            assert_eq!(over, 0, "{name} is wider than a {look} window");
-            self.browser
-                .picture(&folder.join(format!("{name}-{look}.png")))?;
-        }
-        self.browser.be_window()?;
-        self.browser.prefer("light")?;
-        let complaints = self.browser.complaints()?;
-        assert!(complaints.is_empty(), "{name}: {complaints:?}");
-        Ok(())
-    }
-}
-
-fn all(text: &str, words: &[&str]) {
-    for word in words {
-        assert!(text.contains(word), "no {word:?} in:\n{text}");
-    }
 }
 
 #[test]
@@ -133,7 +103,7 @@ fn a_stick_is_looked_at_imported_under_ones_eyes_and_undone_in_a_browser() -> Re
         &here.main()?,
         &["No bundle has been imported yet", "bundle trust"],
     );
-    here.fits("bundles-empty")?;
+    fits(&here.browser, "bundles-empty")?;
     here.open("/keys")?;
     all(&here.main()?, &["believes nobody yet"]);
     let print = here.side.fingerprint()?;
@@ -153,7 +123,7 @@ fn a_stick_is_looked_at_imported_under_ones_eyes_and_undone_in_a_browser() -> Re
             "measured.bin",
         ],
     );
-    here.fits("bundles-verdict")?;
+    fits(&here.browser, "bundles-verdict")?;
 
     // What is shown follows the work, in the page that is there.
     stick.hold_after(stick.served() + (6 << 20));
@@ -167,7 +137,7 @@ fn a_stick_is_looked_at_imported_under_ones_eyes_and_undone_in_a_browser() -> Re
         )
     };
     here.browser.wait_for(&reads(10))?;
-    here.fits("bundles-import")?;
+    fits(&here.browser, "bundles-import")?;
     stick.release_for(12 << 20);
     here.browser.wait_for(&reads(50))?;
     assert_eq!(
@@ -178,7 +148,7 @@ fn a_stick_is_looked_at_imported_under_ones_eyes_and_undone_in_a_browser() -> Re
     here.browser
         .wait_for("document.querySelector('main').innerText.includes('is active')")?;
     all(&here.main()?, &["Generation 1", "100 %"]);
-    here.fits("bundles-imported")?;
+    fits(&here.browser, "bundles-imported")?;
 
     shelves(&here)?;
     here.open("/keys")?;
@@ -188,7 +158,7 @@ fn a_stick_is_looked_at_imported_under_ones_eyes_and_undone_in_a_browser() -> Re
         &here.main()?,
         &["Root statement 1", "in force", "release-a", "root-a"],
     );
-    here.fits("keys")?;
+    fits(&here.browser, "keys")?;
     second(&here)
 }
 
@@ -238,7 +208,7 @@ fn shelves(here: &Here) -> Result {
         shown.contains("unpacked") && !shown.contains("not unpacked"),
         "{shown}"
     );
-    here.fits("catalogue")?;
+    fits(&here.browser, "catalogue")?;
     here.open("/catalogue?q=greeter")?;
     assert!(!here.main()?.contains("lab/tiny"));
     here.browser
@@ -271,19 +241,19 @@ fn second(here: &Here) -> Result {
             "carrying.md",
         ],
     );
-    here.fits("bundles-diff")?;
+    fits(&here.browser, "bundles-diff")?;
     here.import()?;
     here.browser
         .wait_for("document.querySelector('main').innerText.includes('is active')")?;
     drop(stick);
     here.open("/bundles")?;
     all(&here.main()?, &["lab stable 1", "lab stable 2", "Undo"]);
-    here.fits("bundles")?;
+    fits(&here.browser, "bundles")?;
     here.browser.click("main table a.strong")?;
     here.browser
         .wait_for("document.querySelector('h1').innerText.includes('lab stable 2')")?;
     all(&here.main()?, &["Now by two people", "bundle.committed"]);
-    here.fits("bundle")?;
+    fits(&here.browser, "bundle")?;
     here.browser.click("a[href$='/custody']")?;
     here.browser
         .wait_for("document.querySelector('h1').innerText.includes('Custody of lab stable 2')")?;
@@ -296,13 +266,13 @@ fn second(here: &Here) -> Result {
             "medium",
         ],
     );
-    here.fits("custody")?;
+    fits(&here.browser, "custody")?;
     here.open("/bundles")?;
     here.browser.click("a[href='/bundles/undo']")?;
     here.browser
         .wait_for("location.pathname == '/bundles/undo'")?;
     all(&here.main()?, &["stranger"]);
-    here.fits("bundles-undo")?;
+    fits(&here.browser, "bundles-undo")?;
     here.browser
         .click("form[action='/bundles/undo'] button.grave")?;
     here.browser

@@ -2,6 +2,7 @@
 
 pub mod connected;
 pub mod installed;
+pub mod pages;
 pub mod stick;
 
 use std::path::{Path, PathBuf};

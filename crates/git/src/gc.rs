@@ -171,6 +171,45 @@ impl Repository {
             .any(|since| is_over(*since, grace, seconds(now))))
     }
 
+    /// Whether a collection has something to do: something was aside for longer than the grace, or
+    /// clones would become faster, as the packs in use are large beside the one that is sent whole,
+    /// or that one holds what branches and tags do not reach.
+    ///
+    /// # Errors
+    /// When packs or refs cannot be read.
+    pub fn gc_is_due(&self, grace: Duration, now: SystemTime) -> io::Result<bool> {
+        if self.something_is_over(grace, now)? {
+            return Ok(true);
+        }
+        let set = self.packs.get(&self.dir, self.hash)?;
+        let used = self.used_packs(&set)?;
+        let objects = |pack: &Arc<PackFile>| u64::from(pack.bundle.index.num_objects());
+        let all: u64 = used.iter().map(objects).sum();
+        if all < u64::from(pack::FEWEST) || !self.ends.is_empty() {
+            return Ok(false);
+        }
+        let Some(pack) = self.closed_pack()? else {
+            return Ok(true);
+        };
+        let refs = self.refs()?;
+        let tips: Vec<ObjectId> = refs
+            .all()
+            .iter()
+            .filter(|r| pack::is_public(&r.name))
+            .map(|r| r.target)
+            .collect();
+        let handle = self.objects();
+        let beyond = Roots::of(&handle, &tips)
+            .and_then(|roots| pack.beyond(&handle, &roots.commits, &roots.others))
+            .map_err(io::Error::other)?;
+        let new: u64 = used
+            .iter()
+            .filter(|p| p.path != pack.file.path)
+            .map(objects)
+            .sum();
+        Ok(beyond.is_none() || new > objects(&pack.file) / 2)
+    }
+
     /// Everything that these reach, each once.
     pub(crate) fn reachable(&self, tips: &[ObjectId]) -> Result<Vec<ObjectId>, PackError> {
         let objects = self.objects();

@@ -1,7 +1,6 @@
 //! A git bundle file taken into an empty repo: a push in all but its runs, which do not start.
 
 use std::io::{BufReader, Read};
-use std::sync::Arc;
 
 use forge::Repo;
 use git::{BundleError, BundleHead, RefOutcome};
@@ -43,15 +42,7 @@ pub(crate) fn take(ctx: &Ctx, repo: &Repo, input: impl Read + Send) -> Result<Va
     let begun = push::begin(app, &ctx.who, repo, &received, &updates, &[]).map_err(unrecorded)?;
     let outcomes = git::update_refs(&repository, &updates, true);
     received.settle(&updates, &outcomes);
-    push::end(
-        app,
-        &ctx.who,
-        &Arc::clone(&repository),
-        &begun,
-        &updates,
-        &outcomes,
-    )
-    .map_err(unrecorded)?;
+    push::end(app, &ctx.who, &repository, &begun, &updates, &outcomes).map_err(unrecorded)?;
     if let Some((update, why)) = updates.iter().zip(&outcomes).find_map(|(u, o)| match o {
         RefOutcome::Refused(why) | RefOutcome::Failed(why) => Some((u, why)),
         RefOutcome::Done => None,

@@ -283,3 +283,14 @@ pub(super) fn progress(size_bytes: u64, what: &str) -> ProgressBar {
         .with_style(style)
         .with_message(what.to_owned())
 }
+
+/// What has come so far and how fast, on a terminal, where nobody knows how much there will be.
+pub(super) fn counter(what: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg} {bytes}, {bytes_per_sec}");
+    ProgressBar::no_length()
+        .with_style(style.expect("the template is a constant"))
+        .with_message(what.to_owned())
+}

@@ -9,7 +9,6 @@ use anyhow::{Context, bail};
 use git::{BundleHead, Durability, PackError, Repository};
 use http_body_util::BodyExt;
 use hyper::Method;
-use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -152,12 +151,15 @@ pub(super) async fn export(
         .send(Method::GET, &api, None, client::empty())
         .await?;
     let answer = client::accepted(answer).await?;
-    let part = out.with_extension("part");
-    let written = receive(answer.into_body(), &part).await;
-    let size = match written {
+    let mut part = out.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let size = match receive(answer.into_body(), &part).await {
         Ok(size) => size,
         Err(error) => {
-            drop(fs::remove_file(&part));
+            if let Err(left) = fs::remove_file(&part) {
+                tracing::debug!(path = %part.display(), error = %left, "half a file stays");
+            }
             return Err(error);
         }
     };
@@ -177,7 +179,7 @@ pub(super) async fn export(
 async fn receive(mut body: hyper::body::Incoming, part: &Path) -> anyhow::Result<u64> {
     let failed = || format!("cannot write {}", part.display());
     let mut file = File::create(part).with_context(failed)?;
-    let bar = ProgressBar::hidden();
+    let bar = image::counter("exporting");
     let mut size = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.context("the answer broke off")?;
@@ -187,6 +189,7 @@ async fn receive(mut body: hyper::body::Incoming, part: &Path) -> anyhow::Result
             bar.inc(bytes.len() as u64);
         }
     }
+    bar.finish_and_clear();
     file.sync_all().with_context(failed)?;
     git::check_bundle(part).context("the server could not write all of it; its log says why")?;
     Ok(size)

@@ -10,7 +10,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use gix::hash::{Kind as HashKind, ObjectId, oid};
 use gix::objs::Kind;
@@ -22,11 +21,10 @@ use crate::objects::{Objects, ReadError, base_in};
 use crate::parse;
 use crate::refs::{Stamp, parse_id};
 use crate::repo::Repository;
-use crate::upload::Roots;
 use crate::walk::{self, Difference};
 
 /// A pack with fewer objects is not looked at: what it would save is not worth a file.
-const FEWEST: u32 = 1000;
+pub(crate) const FEWEST: u32 = 1000;
 
 /// A pack that is smaller by more than this factor than the largest is not looked at.
 const ENOUGH: u32 = 4;
@@ -138,45 +136,6 @@ impl ClosedPackCache {
 impl Repository {
     fn closed_note(&self) -> PathBuf {
         self.dir.join("objects/info/closed-pack")
-    }
-
-    /// Whether a collection has something to do: something was aside for longer than the grace, or
-    /// clones would become faster, as the packs in use are large beside the one that is sent whole,
-    /// or that one holds what branches and tags do not reach.
-    ///
-    /// # Errors
-    /// When packs or refs cannot be read.
-    pub fn gc_is_due(&self, grace: Duration, now: SystemTime) -> io::Result<bool> {
-        if self.something_is_over(grace, now)? {
-            return Ok(true);
-        }
-        let set = self.packs.get(&self.dir, self.hash)?;
-        let used = self.used_packs(&set)?;
-        let objects = |pack: &Arc<PackFile>| u64::from(pack.bundle.index.num_objects());
-        let all: u64 = used.iter().map(objects).sum();
-        if all < u64::from(FEWEST) || !self.ends.is_empty() {
-            return Ok(false);
-        }
-        let Some(pack) = self.closed_pack()? else {
-            return Ok(true);
-        };
-        let refs = self.refs()?;
-        let tips: Vec<ObjectId> = refs
-            .all()
-            .iter()
-            .filter(|r| is_public(&r.name))
-            .map(|r| r.target)
-            .collect();
-        let handle = self.objects();
-        let beyond = Roots::of(&handle, &tips)
-            .and_then(|roots| pack.beyond(&handle, &roots.commits, &roots.others))
-            .map_err(io::Error::other)?;
-        let new: u64 = used
-            .iter()
-            .filter(|p| p.path != pack.file.path)
-            .map(objects)
-            .sum();
-        Ok(beyond.is_none() || new > objects(&pack.file) / 2)
     }
 
     /// The pack that may be sent whole to whoever wants its tips.

@@ -8,7 +8,7 @@ mod sum;
 mod turn;
 mod write;
 
-pub(crate) use closed::{ClosedPack, ClosedPackCache, is_public};
+pub(crate) use closed::{ClosedPack, ClosedPackCache, FEWEST, is_public};
 pub(crate) use index::{IndexEntry, write_index};
 pub(crate) use select::{Filter, Selection, select};
 pub(crate) use set::{PackFile, PackSet, PackSetCache};

@@ -17,10 +17,7 @@ use crate::words;
 
 /// `GET /bundles/{id}/custody`
 pub(crate) async fn page(ctx: Ctx, Path(which): Path<Which>) -> Result<Response, Fault> {
-    let missing = || Fault::missing("this bundle");
-    let id: i64 = which.id.parse().map_err(|_| missing())?;
-    let row = ctx.app.read(move |db| Ok(bundles::row(db, id)?)).await?;
-    let row = row.ok_or_else(missing)?;
+    let row = which.row(&ctx).await?;
     let frame = frame(&ctx, &about::name(&row), "Bundles").await?;
     let app = ctx.app.clone();
     ctx.app

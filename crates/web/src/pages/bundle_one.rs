@@ -31,12 +31,19 @@ pub(crate) struct Which {
     pub(super) id: String,
 }
 
+impl Which {
+    /// The bundle that the address names.
+    pub(super) async fn row(&self, ctx: &Ctx) -> Result<bundles::Row, Fault> {
+        let missing = || Fault::missing("this bundle");
+        let id: i64 = self.id.parse().map_err(|_| missing())?;
+        let row = ctx.app.read(move |db| Ok(bundles::row(db, id)?)).await?;
+        row.ok_or_else(missing)
+    }
+}
+
 /// `GET /bundles/{id}`
 pub(crate) async fn page(ctx: Ctx, Path(which): Path<Which>) -> Result<Response, Fault> {
-    let missing = || Fault::missing("this bundle");
-    let id: i64 = which.id.parse().map_err(|_| missing())?;
-    let row = ctx.app.read(move |db| Ok(bundles::row(db, id)?)).await?;
-    let row = row.ok_or_else(missing)?;
+    let row = which.row(&ctx).await?;
     let frame = frame(&ctx, &about::name(&row), "Bundles").await?;
     let app = ctx.app.clone();
     ctx.app
